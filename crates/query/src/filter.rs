@@ -1,0 +1,338 @@
+//! Filters: `{"type": "messaging", "members": {"$in": ["ada"]}}`.
+
+use serde_json::{Map, Value};
+use wire::Timestamp;
+
+use crate::{Field, FieldKind, QueryError, Schema};
+
+/// How a condition compares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operator {
+    Eq,
+    Ne,
+    Gt,
+    Gte,
+    Lt,
+    Lte,
+    In,
+    Nin,
+    Exists,
+    /// A list in the data has this element.
+    Contains,
+    /// Each word of the value begins a word of the data.
+    Autocomplete,
+    /// Full text.
+    Q,
+}
+
+const OPERATORS: [(&str, Operator); 12] = [
+    ("$eq", Operator::Eq),
+    ("$ne", Operator::Ne),
+    ("$gt", Operator::Gt),
+    ("$gte", Operator::Gte),
+    ("$lt", Operator::Lt),
+    ("$lte", Operator::Lte),
+    ("$in", Operator::In),
+    ("$nin", Operator::Nin),
+    ("$exists", Operator::Exists),
+    ("$contains", Operator::Contains),
+    ("$autocomplete", Operator::Autocomplete),
+    ("$q", Operator::Q),
+];
+
+impl Operator {
+    pub const fn as_str(self) -> &'static str {
+        OPERATORS[self as usize].0
+    }
+
+    fn parse(name: &str) -> Option<Self> {
+        OPERATORS.iter().find(|(text, _)| *text == name).map(|(_, operator)| *operator)
+    }
+}
+
+/// One comparison, its value checked against the field's kind.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Test {
+    /// Eq, Ne, Gt, Gte, Lt, Lte with one value (for a text set: Eq with a list), and Contains.
+    Value(Operator, Value),
+    /// In and Nin.
+    List(Operator, Vec<Value>),
+    Exists(bool),
+    /// Autocomplete and Q.
+    Words(Operator, String),
+}
+
+/// A checked filter.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Filter {
+    /// All of them; an empty list is true.
+    And(Vec<Filter>),
+    /// Any of them.
+    Or(Vec<Filter>),
+    /// None of them.
+    Nor(Vec<Filter>),
+    Is(Field, Test),
+}
+
+/// How large a filter may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// `$and` inside `$or` inside …
+    pub depth: usize,
+    /// Conditions in the whole filter.
+    pub conditions: usize,
+    /// Values in one `$in`.
+    pub values: usize,
+}
+
+impl Filter {
+    /// Does any condition use this known field?
+    pub fn mentions(&self, name: &str) -> bool {
+        match self {
+            Self::And(parts) | Self::Or(parts) | Self::Nor(parts) => parts.iter().any(|part| part.mentions(name)),
+            Self::Is(field, _) => field.known() == Some(name),
+        }
+    }
+}
+
+/// Reads a filter. `null` and `{}` match everything.
+///
+/// # Errors
+/// Unknown fields and operators, values of the wrong kind, and filters over their bounds.
+pub fn parse_filter(value: &Value, schema: &'static Schema, bounds: Bounds) -> Result<Filter, QueryError> {
+    let mut parser = Parser { schema, bounds, conditions: 0 };
+    match value {
+        Value::Null => Ok(Filter::And(Vec::new())),
+        Value::Array(list) if list.is_empty() => Ok(Filter::And(Vec::new())),
+        Value::Object(object) => parser.object(object, 1),
+        _ => Err(QueryError("filter_conditions must be an object".into())),
+    }
+}
+
+struct Parser {
+    schema: &'static Schema,
+    bounds: Bounds,
+    conditions: usize,
+}
+
+impl Parser {
+    fn object(&mut self, object: &Map<String, Value>, depth: usize) -> Result<Filter, QueryError> {
+        if depth > self.bounds.depth {
+            return Err(QueryError(format!("the filter is nested more than {} levels deep", self.bounds.depth)));
+        }
+        let mut parts = Vec::with_capacity(object.len());
+        for (key, value) in object {
+            match key.as_str() {
+                "$and" => parts.push(Filter::And(self.list(key, value, depth)?)),
+                "$or" => parts.push(Filter::Or(self.list(key, value, depth)?)),
+                "$nor" => parts.push(Filter::Nor(self.list(key, value, depth)?)),
+                name if name.starts_with('$') => return Err(QueryError(format!("unknown operator \"{name}\""))),
+                name => self.field(name, value, &mut parts)?,
+            }
+        }
+        Ok(if parts.len() == 1 { parts.remove(0) } else { Filter::And(parts) })
+    }
+
+    fn list(&mut self, operator: &str, value: &Value, depth: usize) -> Result<Vec<Filter>, QueryError> {
+        let Value::Array(list) = value else {
+            return Err(QueryError(format!("{operator} takes a list of filters")));
+        };
+        if list.is_empty() {
+            return Err(QueryError(format!("{operator} takes at least one filter")));
+        }
+        list.iter()
+            .map(|part| match part {
+                Value::Object(object) => self.object(object, depth + 1),
+                _ => Err(QueryError(format!("{operator} takes a list of filters"))),
+            })
+            .collect()
+    }
+
+    /// One field's conditions: a value (meaning `$eq`), or an object of operators, all of which must hold.
+    fn field(&mut self, name: &str, value: &Value, parts: &mut Vec<Filter>) -> Result<(), QueryError> {
+        let field = self.schema.field(name)?;
+        let operators = match value {
+            Value::Object(object) if object.keys().any(|key| key.starts_with('$')) => Some(object),
+            Value::Object(object) if object.is_empty() || field.known().is_some() => {
+                return Err(QueryError(format!("field \"{name}\" needs a value or an operator")));
+            }
+            _ => None,
+        };
+        let Some(operators) = operators else {
+            // A list where one value belongs is how some clients write $in.
+            let operator = match (value, &field) {
+                (Value::Array(_), Field::Known(spec)) if spec.kind != FieldKind::TextSet => Operator::In,
+                _ => Operator::Eq,
+            };
+            return self.condition(name, field, operator, value, parts);
+        };
+        for (key, value) in operators {
+            let operator = Operator::parse(key)
+                .ok_or_else(|| QueryError(format!("unknown operator \"{key}\" on field \"{name}\"")))?;
+            self.condition(name, field.clone(), operator, value, parts)?;
+        }
+        Ok(())
+    }
+
+    fn condition(
+        &mut self,
+        name: &str,
+        field: Field,
+        operator: Operator,
+        value: &Value,
+        parts: &mut Vec<Filter>,
+    ) -> Result<(), QueryError> {
+        self.conditions += 1;
+        if self.conditions > self.bounds.conditions {
+            return Err(QueryError(format!("the filter has more than {} conditions", self.bounds.conditions)));
+        }
+        if let Field::Known(spec) = field
+            && !spec.operators.contains(&operator)
+        {
+            return Err(QueryError(format!("field \"{name}\" does not support {}", operator.as_str())));
+        }
+        let wrong = |expected: &str| QueryError(format!("{} on field \"{name}\" takes {expected}", operator.as_str()));
+        let test = match operator {
+            Operator::Exists => Test::Exists(value.as_bool().ok_or_else(|| wrong("true or false"))?),
+            Operator::Autocomplete | Operator::Q => {
+                let words = value.as_str().filter(|text| !text.contains('\0')).ok_or_else(|| wrong("text"))?;
+                Test::Words(operator, words.into())
+            }
+            Operator::In | Operator::Nin => {
+                let list = value.as_array().ok_or_else(|| wrong("a list"))?;
+                if list.len() > self.bounds.values {
+                    return Err(wrong(&format!("at most {} values", self.bounds.values)));
+                }
+                let values = list.iter().map(|value| checked(&field, value).ok_or_else(|| wrong(expected(&field))));
+                Test::List(operator, values.collect::<Result<_, _>>()?)
+            }
+            Operator::Eq if value.is_array() => {
+                let list = value.as_array().expect("an array was asked for");
+                let values = list.iter().map(|value| checked(&field, value).ok_or_else(|| wrong(expected(&field))));
+                Test::Value(operator, Value::Array(values.collect::<Result<_, _>>()?))
+            }
+            Operator::Eq | Operator::Ne if value.is_null() => Test::Exists(operator == Operator::Ne),
+            _ => Test::Value(operator, checked(&field, value).ok_or_else(|| wrong(expected(&field)))?),
+        };
+        parts.push(Filter::Is(field, test));
+        Ok(())
+    }
+}
+
+/// The value in its field's kind, or nothing if it is not of that kind. Postgres cannot hold NUL in text.
+fn checked(field: &Field, value: &Value) -> Option<Value> {
+    let Field::Known(spec) = field else {
+        return (!has_nul(value)).then(|| value.clone());
+    };
+    match spec.kind {
+        FieldKind::Text | FieldKind::TextSet => value.as_str().filter(|text| !text.contains('\0')).map(Value::from),
+        FieldKind::Bool => value.as_bool().map(Value::from),
+        FieldKind::Integer => value.as_i64().map(Value::from),
+        FieldKind::Time => value.as_str().and_then(Timestamp::parse).map(|time| Value::from(time.micros())),
+    }
+}
+
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(list) => list.iter().any(has_nul),
+        Value::Object(object) => object.iter().any(|(key, value)| key.contains('\0') || has_nul(value)),
+        _ => false,
+    }
+}
+
+fn expected(field: &Field) -> &'static str {
+    match field {
+        Field::Custom(_) => "a value without NUL",
+        Field::Known(spec) => match spec.kind {
+            FieldKind::Text | FieldKind::TextSet => "text",
+            FieldKind::Bool => "true or false",
+            FieldKind::Integer => "an integer",
+            FieldKind::Time => "an RFC 3339 time",
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::FieldSpec;
+
+    const ALL: &[Operator] = &[Operator::Eq, Operator::In, Operator::Gt, Operator::Lt, Operator::Exists];
+    static SCHEMA: Schema = Schema {
+        fields: &[
+            FieldSpec { name: "type", kind: FieldKind::Text, operators: ALL, sortable: false },
+            FieldSpec {
+                name: "members",
+                kind: FieldKind::TextSet,
+                operators: &[Operator::In, Operator::Eq],
+                sortable: false,
+            },
+            FieldSpec { name: "frozen", kind: FieldKind::Bool, operators: &[Operator::Eq], sortable: false },
+            FieldSpec { name: "created_at", kind: FieldKind::Time, operators: ALL, sortable: true },
+        ],
+        custom: true,
+    };
+    const BOUNDS: Bounds = Bounds { depth: 3, conditions: 4, values: 3 };
+
+    fn parse(value: Value) -> Result<Filter, String> {
+        parse_filter(&value, &SCHEMA, BOUNDS).map_err(|error| error.0)
+    }
+
+    #[test]
+    fn everything_is_matched_by_nothing() {
+        for value in [json!(null), json!({}), json!([])] {
+            assert_eq!(parse(value), Ok(Filter::And(vec![])));
+        }
+    }
+
+    #[test]
+    fn a_plain_value_means_equal_and_two_operators_mean_both() {
+        let time = |text| Value::from(Timestamp::parse(text).unwrap().micros());
+        let Ok(Filter::Is(field, test)) = parse(json!({"type": "messaging"})) else { panic!() };
+        assert_eq!((field.known(), test), (Some("type"), Test::Value(Operator::Eq, json!("messaging"))));
+        let range = json!({"created_at": {"$gt": "2026-01-01T00:00:00Z", "$lt": "2026-02-01T00:00:00Z"}});
+        let Ok(Filter::And(parts)) = parse(range) else { panic!() };
+        let tests: Vec<_> =
+            parts.into_iter().map(|part| if let Filter::Is(_, test) = part { test } else { panic!() }).collect();
+        assert_eq!(
+            tests,
+            [
+                Test::Value(Operator::Gt, time("2026-01-01T00:00:00Z")),
+                Test::Value(Operator::Lt, time("2026-02-01T00:00:00Z"))
+            ]
+        );
+    }
+
+    #[test]
+    fn custom_data_is_reached_by_dots() {
+        let Ok(Filter::Is(field, _)) = parse(json!({"address.city": "Paris"})) else { panic!() };
+        assert_eq!(field, Field::Custom(vec!["address".into(), "city".into()]));
+        assert!(matches!(parse(json!({"age": {"$ne": null}})), Ok(Filter::Is(_, Test::Exists(true)))));
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        for (value, error) in [
+            (json!("x"), "filter_conditions must be an object"),
+            (json!({"$xor": []}), "unknown operator \"$xor\""),
+            (json!({"type": {"$like": "m"}}), "unknown operator \"$like\" on field \"type\""),
+            (json!({"frozen": {"$gt": true}}), "field \"frozen\" does not support $gt"),
+            (json!({"frozen": "yes"}), "$eq on field \"frozen\" takes true or false"),
+            (json!({"created_at": {"$gt": "soon"}}), "$gt on field \"created_at\" takes an RFC 3339 time"),
+            (json!({"type": {"$in": "messaging"}}), "$in on field \"type\" takes a list"),
+            (json!({"type": {"$in": ["a", "b", "c", "d"]}}), "$in on field \"type\" takes at most 3 values"),
+            (json!({"members": {}}), "field \"members\" needs a value or an operator"),
+            (json!({"$or": {}}), "$or takes a list of filters"),
+            (json!({"$and": []}), "$and takes at least one filter"),
+            (json!({"a..b": 1}), "\"a..b\" is not a field name"),
+            (json!({"color": "a\0b"}), "$eq on field \"color\" takes a value without NUL"),
+            (json!({"a": 1, "b": 1, "c": 1, "d": 1, "e": 1}), "the filter has more than 4 conditions"),
+            (json!({"$or": [{"$or": [{"$or": [{"a": 1}]}]}]}), "the filter is nested more than 3 levels deep"),
+        ] {
+            assert_eq!(parse(value.clone()).unwrap_err(), error, "{value}");
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! Events: what clients hear on their socket, and the frames of the socket itself.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::channel::Channel;
+use crate::member::Member;
+use crate::message::Message;
+use crate::reaction::Reaction;
+use crate::user::{OwnUser, UnreadTotals, User, UserRequest};
+use crate::{Cid, Custom, Timestamp, lenient};
+
+/// An event as it is sent (`WSEvent`): a type, a time, and what the type carries.
+///
+/// `type` stands first in the JSON and the closing brace last: fan-out relies on both when it adds the few keys that
+/// only the receiving node knows.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Event {
+    #[serde(rename = "type")]
+    pub kind: String,
+    pub created_at: Timestamp,
+    #[serde(flatten)]
+    pub channel_fields: Option<ChannelFields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub channel: Option<Channel>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<Arc<User>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub created_by: Option<Arc<User>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub member: Option<Member>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<Message>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reaction: Option<Reaction>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thread_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hard_delete: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clear_history: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watcher_count: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub me: Option<Box<OwnUser>>,
+    #[serde(flatten)]
+    pub read: Option<ReadFields>,
+    #[serde(flatten)]
+    pub unread: Option<UnreadTotals>,
+    #[serde(flatten)]
+    pub custom: Custom,
+}
+
+/// Where an event of a channel happened.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ChannelFields {
+    #[schema(value_type = String)]
+    pub cid: Cid,
+    pub channel_id: String,
+    pub channel_type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub team: Option<String>,
+}
+
+impl ChannelFields {
+    pub fn new(cid: &Cid, team: Option<&str>) -> Self {
+        Self {
+            channel_id: cid.id().into(),
+            channel_type: cid.channel_type().into(),
+            team: team.map(Into::into),
+            cid: cid.clone(),
+        }
+    }
+}
+
+/// What events about reading carry.
+#[derive(Clone, Debug, Default, Serialize, ToSchema)]
+pub struct ReadFields {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_read_message_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_read_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_unread_message_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unread_messages: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_delivered_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_delivered_message_id: Option<String>,
+}
+
+impl Event {
+    /// An event with a type and a time, and nothing else yet.
+    pub fn new(kind: impl Into<String>, created_at: Timestamp) -> Self {
+        Self {
+            kind: kind.into(),
+            created_at,
+            channel_fields: None,
+            channel: None,
+            user: None,
+            user_id: None,
+            created_by: None,
+            member: None,
+            message_id: None,
+            message: None,
+            reaction: None,
+            parent_id: None,
+            thread_id: None,
+            hard_delete: None,
+            clear_history: None,
+            watcher_count: None,
+            me: None,
+            read: None,
+            unread: None,
+            custom: Custom::default(),
+        }
+    }
+}
+
+/// The heartbeat of a socket; the first one carries `me`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct HealthCheck<'a> {
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    pub connection_id: &'a str,
+    pub cid: &'static str,
+    pub created_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub me: Option<&'a OwnUser>,
+}
+
+impl<'a> HealthCheck<'a> {
+    pub fn new(connection_id: &'a str, created_at: Timestamp, me: Option<&'a OwnUser>) -> Self {
+        Self { kind: "health.check", connection_id, cid: "*", created_at, me }
+    }
+}
+
+/// The event inside `POST /channels/{type}/{id}/event` and `POST /users/{id}/event`.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+pub struct EventRequest {
+    #[serde(rename = "type", default, deserialize_with = "lenient::default")]
+    pub kind: String,
+    pub parent_id: Option<String>,
+    pub user_id: Option<String>,
+    #[serde(default, deserialize_with = "lenient::object")]
+    pub user: Option<UserRequest>,
+    #[serde(flatten)]
+    pub custom: Custom,
+}
+
+/// Keys of an event that custom data cannot take.
+pub const EVENT_KEYS: &[&str] = &[
+    "type",
+    "created_at",
+    "received_at",
+    "cid",
+    "channel_id",
+    "channel_type",
+    "channel",
+    "team",
+    "user",
+    "user_id",
+    "created_by",
+    "member",
+    "members",
+    "message",
+    "message_id",
+    "reaction",
+    "watcher_count",
+    "me",
+    "connection_id",
+];
+
+/// `POST /channels/{type}/{id}/event`.
+#[derive(Debug, Deserialize, ToSchema)]
+pub struct SendEventRequest {
+    pub event: EventRequest,
+}
+
+/// Answer to a sent event.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct EventResponse {
+    pub event: Event,
+}
+
+/// `POST /sync`.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+pub struct SyncRequest {
+    #[serde(default, deserialize_with = "lenient::list")]
+    pub channel_cids: Vec<String>,
+    pub last_sync_at: Option<Timestamp>,
+    pub connection_id: Option<String>,
+    pub watch: Option<bool>,
+    pub user_id: Option<String>,
+    #[serde(default, deserialize_with = "lenient::object")]
+    pub user: Option<UserRequest>,
+    #[serde(default, deserialize_with = "lenient::map")]
+    #[schema(value_type = Object)]
+    pub client_ids: HashMap<String, serde_json::Value>,
+}
