@@ -1,0 +1,344 @@
+//! What a node remembers of users, channels, memberships and the app.
+//!
+//! A cache makes an answer fast, never wrong. Every change is an event, every event names what it makes stale
+//! ([`crate::events::touched`]), and nodes forget when they hear of it: at once through the bus, within half a second
+//! through the relay when the bus is away. Entries live for seconds anyway. Before somebody is refused, facts are read
+//! afresh.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use wire::channel::ChannelConfig;
+use wire::{Cid, Timestamp};
+
+use super::app::{self, App, ChannelType};
+use super::grants::Grants;
+use crate::engine::Presence;
+use crate::error::{Error, Result};
+use crate::events::Touched;
+use crate::limits;
+use crate::store::Store;
+use crate::store::channels::Channel;
+use crate::store::members::Member;
+use crate::store::users::User;
+
+/// A channel with all that access asks of it.
+#[derive(Debug)]
+pub struct LoadedChannel {
+    pub row: Channel,
+    pub kind: Arc<ChannelType>,
+    /// The type's settings with the channel's own.
+    pub config: Arc<ChannelConfig>,
+    /// The type's grants with the channel's own; `None` if it has none of its own.
+    own_grants: Option<Grants>,
+}
+
+impl LoadedChannel {
+    pub fn new(row: Channel, app: &App) -> Self {
+        let kind = app.types.get(row.cid.channel_type()).or_else(|| app.types.get("messaging"));
+        let kind = kind.expect("messaging is never deleted").clone();
+        let (config, own_grants) = match &row.config_overrides {
+            Some(overrides) if !overrides.is_empty() => {
+                let modifiers = app::grant_modifiers(overrides);
+                let mut config = app::overridden(&kind.config, overrides);
+                config.grants.clone_from(&modifiers);
+                (Arc::new(config), modifiers.map(|modifiers| kind.grants.modified(&modifiers)))
+            }
+            _ => (kind.config.clone(), None),
+        };
+        Self { row, kind, config, own_grants }
+    }
+
+    pub fn grants(&self) -> &Grants {
+        self.own_grants.as_ref().unwrap_or(&self.kind.grants)
+    }
+}
+
+/// A membership as far as access and sending ask for it. Read positions change with every message and are never cached.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Membership {
+    pub channel_role: String,
+    pub pending: bool,
+    pub banned: bool,
+    pub shadow_banned: bool,
+    pub ban_expires: Option<Timestamp>,
+    pub cleared_seq: i64,
+}
+
+impl From<&Member> for Membership {
+    fn from(member: &Member) -> Self {
+        Self {
+            channel_role: member.channel_role.clone(),
+            pending: member.is_pending(),
+            banned: member.banned,
+            shadow_banned: member.shadow_banned,
+            ban_expires: member.ban_expires,
+            cleared_seq: member.cleared_seq,
+        }
+    }
+}
+
+impl Membership {
+    pub fn is_banned(&self, now: Timestamp) -> bool {
+        self.banned && self.ban_expires.is_none_or(|end| end > now)
+    }
+}
+
+/// A cache whose loads cannot outlive a change: a load that began before the change is not kept.
+struct Cached<K, V> {
+    values: moka::future::Cache<K, V>,
+    changes: Box<[AtomicU64]>,
+    hasher: RandomState,
+}
+
+/// Changes are noted for this many groups of keys.
+const CHANGE_GROUPS: usize = 256;
+
+impl<K: Hash + Eq + Clone + Send + Sync + 'static, V: Clone + Send + Sync + 'static> Cached<K, V> {
+    fn new(capacity: u64, life: Duration) -> Self {
+        Self {
+            values: moka::future::Cache::builder().max_capacity(capacity).time_to_live(life).build(),
+            changes: (0..CHANGE_GROUPS).map(|_| AtomicU64::new(0)).collect(),
+            hasher: RandomState::new(),
+        }
+    }
+
+    fn changes_of(&self, key: &K) -> &AtomicU64 {
+        &self.changes[self.hasher.hash_one(key) as usize % CHANGE_GROUPS]
+    }
+
+    async fn get(&self, key: &K) -> Option<V> {
+        self.values.get(key).await
+    }
+
+    /// The remembered value, or the loaded one; many who ask at once load once.
+    async fn get_or_load(&self, key: &K, load: impl Future<Output = Result<V>>) -> Result<V> {
+        if let Some(value) = self.values.get(key).await {
+            return Ok(value);
+        }
+        let before = self.changes_of(key).load(Ordering::Acquire);
+        let value = self.values.try_get_with_by_ref(key, load).await.map_err(|error: Arc<Error>| (*error).clone())?;
+        self.drop_if_changed(key, before).await;
+        Ok(value)
+    }
+
+    async fn insert(&self, key: K, value: V, before: u64) {
+        self.values.insert(key.clone(), value).await;
+        self.drop_if_changed(&key, before).await;
+    }
+
+    async fn drop_if_changed(&self, key: &K, before: u64) {
+        if self.changes_of(key).load(Ordering::Acquire) != before {
+            self.values.invalidate(key).await;
+        }
+    }
+
+    async fn forget(&self, key: &K) {
+        self.changes_of(key).fetch_add(1, Ordering::AcqRel);
+        self.values.invalidate(key).await;
+    }
+
+    fn forget_all(&self) {
+        for changes in &self.changes {
+            changes.fetch_add(1, Ordering::AcqRel);
+        }
+        self.values.invalidate_all();
+    }
+}
+
+/// The caches of a node.
+pub struct Caches {
+    store: Store,
+    app: RwLock<Arc<App>>,
+    users: Cached<String, Arc<User>>,
+    /// Keys of channels; a cid can come to name another channel after a deletion, so a miss in `channels` is believed.
+    keys: Cached<Cid, i64>,
+    channels: Cached<i64, Arc<LoadedChannel>>,
+    memberships: Cached<(i64, String), Option<Arc<Membership>>>,
+    online: moka::future::Cache<String, bool>,
+}
+
+impl Caches {
+    /// Empty caches, with the app loaded.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn load(store: Store) -> Result<Self> {
+        let (row, types) = store.app().await?;
+        Ok(Self {
+            store,
+            app: RwLock::new(Arc::new(App::new(row, types))),
+            users: Cached::new(limits::CACHED_USERS_MAX, limits::CACHE_LIFE),
+            keys: Cached::new(limits::CACHED_CHANNELS_MAX, limits::CACHE_LIFE),
+            channels: Cached::new(limits::CACHED_CHANNELS_MAX, limits::CACHE_LIFE),
+            memberships: Cached::new(limits::CACHED_MEMBERSHIPS_MAX, limits::CACHE_LIFE),
+            online: moka::future::Cache::builder()
+                .max_capacity(limits::CACHED_USERS_MAX)
+                .time_to_live(limits::ONLINE_CACHE_LIFE)
+                .build(),
+        })
+    }
+
+    pub fn app(&self) -> Arc<App> {
+        self.app.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A user who exists, deleted or not.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn user(&self, id: &str) -> Result<Option<Arc<User>>> {
+        Ok(self.users(std::slice::from_ref(&id.to_owned())).await?.remove(id))
+    }
+
+    /// Users by their ids; unknown ones are left out.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn users(&self, ids: &[String]) -> Result<HashMap<String, Arc<User>>> {
+        let mut found = HashMap::with_capacity(ids.len());
+        let mut missing = Vec::new();
+        for id in ids {
+            if found.contains_key(id) {
+                continue;
+            }
+            match self.users.get(id).await {
+                Some(user) => {
+                    found.insert(id.clone(), user);
+                }
+                None => missing.push((id.clone(), self.users.changes_of(id).load(Ordering::Acquire))),
+            }
+        }
+        if !missing.is_empty() {
+            let ids: Vec<String> = missing.iter().map(|(id, _)| id.clone()).collect();
+            let before: HashMap<String, u64> = missing.into_iter().collect();
+            for user in self.store.users(&ids).await? {
+                let (id, user) = (user.id.clone(), Arc::new(user));
+                self.users.insert(id.clone(), user.clone(), before[&id]).await;
+                found.insert(id, user);
+            }
+        }
+        Ok(found)
+    }
+
+    /// A channel by its cid, deleted or not.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn channel(&self, cid: &Cid) -> Result<Option<Arc<LoadedChannel>>> {
+        if let Some(key) = self.keys.get(cid).await
+            && let Some(channel) = self.channel_by_key(key).await?
+        {
+            return Ok(Some(channel));
+        }
+        let before = self.keys.changes_of(cid).load(Ordering::Acquire);
+        let Some(row) = self.store.channel_by_cid(cid).await? else {
+            return Ok(None);
+        };
+        let key = row.id;
+        let changes = self.channels.changes_of(&key).load(Ordering::Acquire);
+        let channel = Arc::new(LoadedChannel::new(row, &self.app()));
+        self.keys.insert(cid.clone(), key, before).await;
+        self.channels.insert(key, channel.clone(), changes).await;
+        Ok(Some(channel))
+    }
+
+    /// A channel by its key, deleted or not.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn channel_by_key(&self, key: i64) -> Result<Option<Arc<LoadedChannel>>> {
+        if let Some(channel) = self.channels.get(&key).await {
+            return Ok(Some(channel));
+        }
+        let before = self.channels.changes_of(&key).load(Ordering::Acquire);
+        let Some(row) = self.store.channel_by_id(key).await? else {
+            return Ok(None);
+        };
+        let channel = Arc::new(LoadedChannel::new(row, &self.app()));
+        self.channels.insert(key, channel.clone(), before).await;
+        Ok(Some(channel))
+    }
+
+    /// Channels by their keys; unknown ones are left out.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn channels_by_keys(&self, keys: &[i64]) -> Result<HashMap<i64, Arc<LoadedChannel>>> {
+        let mut found = HashMap::with_capacity(keys.len());
+        let mut missing = Vec::new();
+        let mut before = HashMap::new();
+        for key in keys {
+            if let Some(channel) = self.channels.get(key).await {
+                found.insert(*key, channel);
+            } else {
+                missing.push(*key);
+                before.insert(*key, self.channels.changes_of(key).load(Ordering::Acquire));
+            }
+        }
+        if !missing.is_empty() {
+            let app = self.app();
+            for row in self.store.channels_by_ids(&missing).await? {
+                let (key, channel) = (row.id, Arc::new(LoadedChannel::new(row, &app)));
+                self.channels.insert(key, channel.clone(), before[&key]).await;
+                found.insert(key, channel);
+            }
+        }
+        Ok(found)
+    }
+
+    /// A membership, if there is one.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn membership(&self, channel: i64, user: &str) -> Result<Option<Arc<Membership>>> {
+        let key = (channel, user.to_owned());
+        let load = async {
+            let member = self.store.member(channel, user).await?;
+            Ok(member.map(|member| Arc::new(Membership::from(&member))))
+        };
+        self.memberships.get_or_load(&key, load).await
+    }
+
+    /// Was the user online some seconds ago? For the small print of events, where asking each time would cost too much.
+    pub async fn was_online(&self, id: &str, presence: &dyn Presence) -> bool {
+        let ask = async { presence.online(std::slice::from_ref(&id.to_owned())).await.contains(id) };
+        self.online.get_with_by_ref(id, ask).await
+    }
+
+    /// Forgets what a change has made stale.
+    pub async fn forget(&self, touched: Touched<'_>) {
+        match touched {
+            Touched::User(id) => self.users.forget(&id.to_owned()).await,
+            Touched::Membership(channel, user) => {
+                self.memberships.forget(&(channel, user.to_owned())).await;
+                self.forget_channel(channel).await;
+            }
+            Touched::Channel(key) => self.forget_channel(key).await,
+            Touched::App => match self.store.app().await {
+                Ok((row, types)) => {
+                    *self.app.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(App::new(row, types));
+                    self.channels.forget_all();
+                }
+                Err(error) => tracing::error!(%error, "the app's settings could not be read again"),
+            },
+        }
+    }
+
+    async fn forget_channel(&self, key: i64) {
+        if let Some(channel) = self.channels.get(&key).await {
+            self.keys.forget(&channel.row.cid).await;
+        }
+        self.channels.forget(&key).await;
+    }
+
+    /// Forgets everything about one user in one channel, so that a refusal rests on what Postgres says now.
+    pub async fn doubt(&self, channel: i64, user: &str) {
+        self.forget(Touched::Membership(channel, user)).await;
+        self.forget(Touched::User(user)).await;
+    }
+}

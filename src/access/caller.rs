@@ -1,0 +1,127 @@
+//! Who is calling: a server that holds the secret, or a user.
+
+use std::sync::Arc;
+
+use wire::Timestamp;
+use wire::user::UserRequest;
+
+use crate::ctx::Ctx;
+use crate::error::{Error, Kind, Result};
+use crate::limits;
+use crate::store::users::User;
+
+/// The role of users who connect without a token.
+pub const ANONYMOUS_ROLE: &str = "anonymous";
+/// The role of users made by `POST /guest`.
+pub const GUEST_ROLE: &str = "guest";
+/// The role of everybody else, unless a server says otherwise.
+pub const USER_ROLE: &str = "user";
+
+/// The author of a call.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    server: bool,
+    user: Option<Arc<User>>,
+}
+
+impl Caller {
+    /// A server, as nobody in particular.
+    pub fn server() -> Self {
+        Self { server: true, user: None }
+    }
+
+    pub fn client(user: Arc<User>) -> Self {
+        Self { server: false, user: Some(user) }
+    }
+
+    /// Servers skip every permission check.
+    pub fn is_server(&self) -> bool {
+        self.server
+    }
+
+    pub fn user(&self) -> Option<&Arc<User>> {
+        self.user.as_ref()
+    }
+
+    pub fn user_id(&self) -> Option<&str> {
+        self.user.as_ref().map(|user| user.id.as_str())
+    }
+
+    /// The user who acts.
+    ///
+    /// # Errors
+    /// A server that did not name one.
+    pub fn acting(&self) -> Result<&Arc<User>> {
+        self.user
+            .as_ref()
+            .ok_or_else(|| Error::input("either user or user_id must be provided when using server side auth."))
+    }
+
+    /// # Errors
+    /// Anybody but a server.
+    pub fn require_server(&self) -> Result<()> {
+        if self.server { Ok(()) } else { Err(Error::not_allowed("this call is for servers: it needs a server token")) }
+    }
+
+    /// The caller as the user whom the request names. A server may name anybody, and whom nobody knows is created; a client
+    /// acts as itself.
+    ///
+    /// # Errors
+    /// An id that cannot be one, or a client that names somebody else.
+    pub async fn acting_as(self, ctx: &Ctx, user_id: Option<&str>, user: Option<&UserRequest>) -> Result<Self> {
+        let named =
+            user_id.filter(|id| !id.is_empty()).or(user.map(|user| user.id.as_str()).filter(|id| !id.is_empty()));
+        let Some(id) = named else {
+            return Ok(self);
+        };
+        if !self.server {
+            return if self.user_id() == Some(id) {
+                Ok(self)
+            } else {
+                Err(Error::not_allowed("a client cannot act as somebody else"))
+            };
+        }
+        check_user_id(id)?;
+        let user = if let Some(user) = ctx.caches.user(id).await? {
+            user
+        } else {
+            let created = ctx.store.create_missing_users(&[id.to_owned()], USER_ROLE).await?.pop();
+            match created {
+                Some(user) => Arc::new(user),
+                None => {
+                    ctx.caches.user(id).await?.ok_or_else(|| Error::not_found(format!("user {id} does not exist")))?
+                }
+            }
+        };
+        Ok(Self { server: true, user: Some(user) })
+    }
+}
+
+/// # Errors
+/// An id that is empty, too long, or has a character that is not allowed.
+pub fn check_user_id(id: &str) -> Result<()> {
+    if id.is_empty() || id.len() > limits::USER_ID_CHARS_MAX {
+        return Err(Error::input(format!("a user id has 1 to {} characters", limits::USER_ID_CHARS_MAX)));
+    }
+    if !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"@_-.".contains(&byte)) {
+        return Err(Error::input(format!("user id {id:?} has a character other than a-z A-Z 0-9 @ _ - .")));
+    }
+    Ok(())
+}
+
+/// # Errors
+/// The token was issued before what the user or the app allows. A user's revocation takes tokens without a date too.
+pub fn check_revoked(ctx: &Ctx, user: &User, issued_at: Option<i64>) -> Result<()> {
+    if is_revoked(ctx, user, issued_at) {
+        return Err(Error::new(Kind::TokenExpired, "the token has been revoked"));
+    }
+    Ok(())
+}
+
+/// Has a token of this user, issued then, been revoked?
+pub fn is_revoked(ctx: &Ctx, user: &User, issued_at: Option<i64>) -> bool {
+    let before = |limit: Option<Timestamp>| {
+        limit.is_some_and(|limit: Timestamp| issued_at.is_none_or(|issued| issued < limit.seconds()))
+    };
+    before(user.revoke_tokens_issued_before) || before(ctx.caches.app().revoke_tokens_issued_before)
+}

@@ -1,0 +1,186 @@
+//! Loading a channel and authorising the caller, in one call.
+
+use std::sync::Arc;
+
+use wire::Cid;
+
+use super::caches::{LoadedChannel, Membership};
+use super::{Action, Caller};
+use crate::ctx::Ctx;
+use crate::error::{Error, Result};
+use crate::store::users::User;
+
+/// A channel that the caller has been allowed to use.
+#[derive(Clone, Debug)]
+pub struct ChannelAccess {
+    pub channel: Arc<LoadedChannel>,
+    /// The caller's membership, if it is a user and a member.
+    pub membership: Option<Arc<Membership>>,
+    user: Option<Arc<User>>,
+    /// Nothing is checked: a server, or an app without permission checks.
+    unchecked: bool,
+}
+
+/// Loads a channel in which the caller may do this.
+///
+/// # Errors
+/// There is no such channel (16), or the caller may not (17).
+pub async fn channel(ctx: &Ctx, caller: &Caller, cid: &Cid, action: Action) -> Result<ChannelAccess> {
+    let found = ctx.caches.channel(cid).await?;
+    authorise(ctx, caller, found, action, || cid.to_string()).await
+}
+
+/// The same by key.
+///
+/// # Errors
+/// There is no such channel (16), or the caller may not (17).
+pub async fn channel_by_key(ctx: &Ctx, caller: &Caller, key: i64, action: Action) -> Result<ChannelAccess> {
+    let found = ctx.caches.channel_by_key(key).await?;
+    authorise(ctx, caller, found, action, || "of this message".into()).await
+}
+
+async fn authorise(
+    ctx: &Ctx,
+    caller: &Caller,
+    found: Option<Arc<LoadedChannel>>,
+    action: Action,
+    name: impl Fn() -> String,
+) -> Result<ChannelAccess> {
+    let missing = || Error::not_found(format!("Can't find channel with id {}", name()));
+    let mut channel = found.ok_or_else(missing)?;
+    if channel.row.deleted_at.is_some() {
+        // It may have been created anew since.
+        ctx.caches.forget(crate::events::Touched::Channel(channel.row.id)).await;
+        channel = ctx.caches.channel_by_key(channel.row.id).await?.ok_or_else(missing)?;
+        if channel.row.deleted_at.is_some() {
+            return Err(missing());
+        }
+    }
+    let access = ChannelAccess::load(ctx, caller, channel).await?;
+    if access.check(action).is_ok() {
+        return Ok(access);
+    }
+    // A refusal rests on what Postgres says now.
+    let key = access.channel.row.id;
+    ctx.caches.doubt(key, caller.user_id().unwrap_or_default()).await;
+    let channel =
+        ctx.caches.channel_by_key(key).await?.filter(|channel| channel.row.deleted_at.is_none()).ok_or_else(missing)?;
+    let caller = match caller.user_id() {
+        Some(id) => {
+            Caller::client(ctx.caches.user(id).await?.ok_or_else(|| Error::not_found("you do not exist any more"))?)
+        }
+        None => caller.clone(),
+    };
+    let access = ChannelAccess::load(ctx, &caller, channel).await?;
+    access.check(action)?;
+    Ok(access)
+}
+
+impl ChannelAccess {
+    /// The same channel for a caller, before anything is allowed. For results of queries, and for channels just created.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn load(ctx: &Ctx, caller: &Caller, channel: Arc<LoadedChannel>) -> Result<Self> {
+        let membership = match caller.user_id() {
+            Some(user) => ctx.caches.membership(channel.row.id, user).await?,
+            None => None,
+        };
+        Ok(Self::of(ctx, caller, channel, membership))
+    }
+
+    /// The same when the membership is known.
+    pub fn of(ctx: &Ctx, caller: &Caller, channel: Arc<LoadedChannel>, membership: Option<Arc<Membership>>) -> Self {
+        let unchecked = caller.is_server() || ctx.caches.app().disable_permissions_checks;
+        Self { channel, membership, user: caller.user().cloned(), unchecked }
+    }
+
+    pub fn key(&self) -> i64 {
+        self.channel.row.id
+    }
+
+    pub fn cid(&self) -> &Cid {
+        &self.channel.row.cid
+    }
+
+    pub fn user_id(&self) -> Option<&str> {
+        self.user.as_ref().map(|user| user.id.as_str())
+    }
+
+    /// Are permissions not checked at all?
+    pub fn is_unchecked(&self) -> bool {
+        self.unchecked
+    }
+
+    /// May the caller do this with the channel?
+    pub fn allows(&self, action: Action) -> bool {
+        let owner = self.user.as_ref().is_some_and(|user| self.channel.row.created_by.as_deref() == Some(&user.id));
+        self.allows_with(action, owner)
+    }
+
+    /// May the caller do this with something in the channel that somebody wrote?
+    pub fn allows_with_thing_of(&self, action: Action, author: &str) -> bool {
+        let owner = self.user.as_ref().is_some_and(|user| user.id == author);
+        self.allows_with(action, owner)
+    }
+
+    fn allows_with(&self, action: Action, owner: bool) -> bool {
+        if self.unchecked {
+            return true;
+        }
+        let user_role = self.user.as_ref().map(|user| user.role.as_str());
+        let channel_role = self.membership.as_ref().map(|membership| membership.channel_role.as_str());
+        self.channel.grants().allow(user_role.into_iter().chain(channel_role), action, owner)
+    }
+
+    /// # Errors
+    /// The caller may not do this with the channel.
+    pub fn require(&self, action: Action) -> Result<()> {
+        if self.allows(action) { Ok(()) } else { Err(self.refusal(action)) }
+    }
+
+    /// # Errors
+    /// The caller may not do this with something that `author` wrote.
+    pub fn require_with_thing_of(&self, action: Action, author: &str) -> Result<()> {
+        if self.allows_with_thing_of(action, author) { Ok(()) } else { Err(self.refusal(action)) }
+    }
+
+    /// # Errors
+    /// The channel is disabled, or the caller may not do this.
+    pub fn check(&self, action: Action) -> Result<()> {
+        if self.channel.row.disabled && !self.unchecked && !self.allows(Action::ReadDisabledChannel) {
+            return Err(Error::not_allowed("this channel is disabled"));
+        }
+        // Whether somebody's own message may be changed is asked again when the message is known.
+        match action {
+            Action::UpdateMessage | Action::DeleteMessage => self.require(Action::ReadChannel),
+            action => self.require(action),
+        }
+    }
+
+    fn refusal(&self, action: Action) -> Error {
+        let user = self.user.as_ref();
+        Error::not_allowed(format!(
+            "User '{}' with role {} is not allowed to perform action {} in scope '{}'",
+            user.map_or("", |user| &user.id),
+            user.map_or("none", |user| &user.role),
+            action.name(),
+            self.channel.kind.name,
+        ))
+    }
+}
+
+/// May this user still read the channel? For connections that watch it when something changes.
+pub async fn may_read(ctx: &Ctx, user_id: &str, key: i64) -> bool {
+    let (Ok(Some(channel)), Ok(Some(user))) = (ctx.caches.channel_by_key(key).await, ctx.caches.user(user_id).await)
+    else {
+        return false;
+    };
+    if channel.row.deleted_at.is_some() {
+        return false;
+    }
+    match ChannelAccess::load(ctx, &Caller::client(user), channel).await {
+        Ok(access) => access.check(Action::ReadChannel).is_ok(),
+        Err(_) => false,
+    }
+}

@@ -1,0 +1,40 @@
+//! Deleting a channel: softly (it can be made again, empty) or for good.
+
+use std::sync::Arc;
+
+use wire::Cid;
+use wire::channel::Channel as Shown;
+
+use super::event_with_channel;
+use super::truncate::channel_user;
+use crate::access::caches::LoadedChannel;
+use crate::access::{self, Action, Caller};
+use crate::ctx::Ctx;
+use crate::error::{Error, Result};
+use crate::events::{Audience, Event};
+
+/// Deletes a channel.
+///
+/// # Errors
+/// There is none, or the caller may not; for good only servers may.
+pub async fn delete_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, hard: bool) -> Result<Shown> {
+    let access = access::channel(ctx, caller, cid, Action::DeleteChannel).await?;
+    if hard {
+        caller.require_server()?;
+    }
+    let missing = || Error::not_found(format!("Can't find channel with id {cid}"));
+    let mut write = ctx.store.write_channel(access.key()).await?.ok_or_else(missing)?;
+    let mut row = write.channel().await?;
+    if row.deleted_at.is_some() && !hard {
+        return Err(missing());
+    }
+    row.deleted_at = Some(write.now());
+    let row = write.put_channel(&row).await?;
+    let channel = Arc::new(LoadedChannel::new(row, &ctx.caches.app()));
+    let mut event = event_with_channel(ctx, "channel.deleted", &channel, &write.head, write.now()).await?;
+    event.user = channel_user(ctx, caller).await?;
+    write.event(Event::new(&event, Audience::CHANNEL)?);
+    let told = if hard { write.delete_for_good().await? } else { write.commit().await? };
+    ctx.announcer.tell(told).await;
+    event.channel.ok_or_else(|| Error::internal("the event was made with its channel"))
+}

@@ -1,0 +1,242 @@
+//! Reading a channel, and creating it if there is none.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use sha2::{Digest, Sha256};
+use wire::Cid;
+use wire::channel::{CHANNEL_KEYS, ChannelRequest, ChannelState, GetOrCreateChannelRequest};
+use wire::member::MemberRequest;
+
+use super::state::{self, Wanted};
+use super::{event_with_channel, watch};
+use crate::access::caches::LoadedChannel;
+use crate::access::{self, Action, Caller, ChannelAccess};
+use crate::chat::custom;
+use crate::chat::members::change::{self, NewMember};
+use crate::chat::messages::history::{self, checked_limit};
+use crate::chat::users::query::{checked_offset, follow};
+use crate::ctx::Ctx;
+use crate::error::{Error, Result};
+use crate::events::{Audience, Event};
+use crate::limits;
+use crate::store::channels::NewChannel;
+use crate::store::members::MemberPage;
+
+/// Answers a channel's state; creates the channel if there is none, makes the connection watch it if that is asked for.
+/// Without an id the channel is named by its members.
+///
+/// # Errors
+/// The caller may neither read nor create it, or the request cannot be.
+pub async fn get_or_create(
+    ctx: &Ctx,
+    caller: &Caller,
+    channel_type: &str,
+    id: Option<&str>,
+    request: GetOrCreateChannelRequest,
+) -> Result<ChannelState> {
+    if !ctx.caches.app().types.contains_key(channel_type) {
+        return Err(Error::input(format!("channel type {channel_type} does not exist")));
+    }
+    let wanted = wanted_of(&request)?;
+    let data = request.data.unwrap_or_default();
+    let cid = match id {
+        Some(id) => Cid::new(channel_type, id)?,
+        None => distinct_cid_of(channel_type, &data.members)?,
+    };
+    let channel = match ctx.caches.channel(&cid).await? {
+        Some(channel) if channel.row.deleted_at.is_none() => {
+            access::channel(ctx, caller, &cid, Action::ReadChannel).await?.channel
+        }
+        found => create(ctx, caller, &cid, found, data, request.hide_for_creator == Some(true)).await?,
+    };
+    let connection = request.connection_id.as_deref();
+    if request.watch == Some(true) {
+        watch::watch(ctx, caller, connection, std::slice::from_ref(&channel)).await?;
+    }
+    // The page of messages that is asked for, if one is, instead of the newest.
+    let page = request.messages.filter(|_| !wanted.bare);
+    let mut state = state::states(ctx, caller, std::slice::from_ref(&channel), wanted).await?.remove(0);
+    if let Some(page) = page {
+        let access = ChannelAccess::load(ctx, caller, channel).await?;
+        state.messages = history::channel_page(ctx, caller, &access, &page).await?;
+    }
+    if request.presence == Some(true) {
+        let users = state.members.iter().map(|member| member.user_id.clone());
+        let users = users.chain(state.watchers.iter().map(|user| user.id.clone()));
+        follow(ctx, caller, connection, users.collect()).await?;
+    }
+    Ok(state)
+}
+
+fn wanted_of(request: &GetOrCreateChannelRequest) -> Result<Wanted> {
+    let members = request.members.clone().unwrap_or_default();
+    let members = MemberPage {
+        limit: checked_limit(members.limit, limits::STATE_MEMBERS_DEFAULT, limits::STATE_MEMBERS_MAX)?,
+        offset: checked_offset(members.offset, limits::STATE_OFFSET_MAX)?,
+    };
+    let watchers = match &request.watchers {
+        None => None,
+        Some(page) => Some((
+            checked_limit(page.limit, limits::STATE_WATCHERS_DEFAULT, limits::STATE_MEMBERS_MAX)? as usize,
+            checked_offset(page.offset, limits::STATE_OFFSET_MAX)? as usize,
+        )),
+    };
+    // A page of messages that is asked for by bounds is read apart.
+    let messages = if request.messages.is_some() { 0 } else { limits::MESSAGE_LIMIT_DEFAULT };
+    Ok(Wanted { messages, members, watchers, bare: request.state == Some(false) })
+}
+
+/// `!members-` and a hash of the members in order of their ids: the same people are the same channel.
+///
+/// # Errors
+/// Nobody is named, or somebody without a name.
+pub fn distinct_cid_of(channel_type: &str, members: &[MemberRequest]) -> Result<Cid> {
+    let mut members: Vec<String> = members.iter().map(|member| member.clone().into_parts().0).collect();
+    members.sort_unstable();
+    members.dedup();
+    if members.is_empty() || members.iter().any(String::is_empty) {
+        return Err(Error::input("a channel without an id is named by its members: data.members must list them"));
+    }
+    let mut hash = Sha256::new();
+    for member in &members {
+        hash.update(member.as_bytes());
+        hash.update([0]);
+    }
+    let name = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(hash.finalize());
+    Ok(Cid::new(channel_type, &format!("!members-{name}"))?)
+}
+
+/// What a request says about a channel, checked.
+pub(super) fn new_channel(cid: &Cid, created_by: String, data: ChannelRequest) -> Result<NewChannel> {
+    let custom = data.custom.without(CHANNEL_KEYS).0;
+    custom::check(&custom, limits::CUSTOM_BYTES_MAX, "channel")?;
+    let cooldown = data.cooldown.unwrap_or(0);
+    if !(0..=limits::COOLDOWN_SECONDS_MAX).contains(&cooldown) {
+        return Err(Error::input(format!("cooldown must be 0 to {} seconds", limits::COOLDOWN_SECONDS_MAX)));
+    }
+    if data.filter_tags.len() > limits::FILTER_TAGS_MAX {
+        return Err(Error::input(format!("a channel may have {} filter tags", limits::FILTER_TAGS_MAX)));
+    }
+    Ok(NewChannel {
+        cid: cid.clone(),
+        team: data.team.filter(|team| !team.is_empty()),
+        created_by: Some(created_by),
+        custom,
+        frozen: data.frozen.unwrap_or(false),
+        disabled: data.disabled.unwrap_or(false),
+        cooldown: cooldown as i32,
+        filter_tags: data.filter_tags,
+        config_overrides: data.config_overrides.map(|overrides| overrides.0),
+    })
+}
+
+/// Creates the channel, or brings a deleted one back, empty.
+async fn create(
+    ctx: &Ctx,
+    caller: &Caller,
+    cid: &Cid,
+    deleted: Option<Arc<LoadedChannel>>,
+    mut data: ChannelRequest,
+    hide_for_creator: bool,
+) -> Result<Arc<LoadedChannel>> {
+    let creator = creator(ctx, caller, &data).await?;
+    let created_by = creator.acting()?.id.clone();
+    check_creation(ctx, caller, cid, deleted.is_some(), &data, &created_by)?;
+    if !caller.is_server() {
+        // Settings that a client may not change later it may not choose at birth either.
+        (data.config_overrides, data.disabled) = (None, None);
+    }
+    let invites = std::mem::take(&mut data.invites);
+    let members = NewMember::from_requests(std::mem::take(&mut data.members), None)?;
+    let invited = NewMember::from_requests(invites, Some("pending"))?;
+    let everybody = NewMember::merged(members, invited)?;
+    change::check_users_exist(ctx, everybody.iter().map(|member| member.user_id.as_str())).await?;
+    let new = new_channel(cid, created_by.clone(), data)?;
+    let (mut write, mut row, is_new) = ctx.store.write().await?.create_channel(&new).await?;
+    if !is_new {
+        if row.deleted_at.is_none() {
+            // Somebody else was faster.
+            drop(write);
+            return Ok(access::channel(ctx, caller, cid, Action::ReadChannel).await?.channel);
+        }
+        let up_to = write.head.message_seq;
+        write.truncate_messages(up_to, false).await?;
+        write.clear_members().await?;
+        row.team = new.team;
+        row.created_by = new.created_by;
+        (row.custom, row.frozen, row.disabled, row.cooldown) = (new.custom, new.frozen, new.disabled, new.cooldown);
+        (row.filter_tags, row.config_overrides) = (new.filter_tags, new.config_overrides);
+        (row.truncated_at, row.truncated_by, row.deleted_at) = (None, None, None);
+        row = write.put_channel(&row).await?;
+    }
+    let mut rows = Vec::with_capacity(everybody.len());
+    for member in &everybody {
+        let mut member = member.row(&write);
+        if hide_for_creator && member.user_id == created_by {
+            member.hidden_at_seq = Some(write.head.shown_seq);
+        }
+        rows.push(write.put_member(&member).await?);
+    }
+    if !rows.is_empty() {
+        row = write.change_member_count(rows.len() as i64).await?;
+    }
+    let channel = Arc::new(LoadedChannel::new(row, &ctx.caches.app()));
+    let created = event_with_channel(ctx, "channel.created", &channel, &write.head, write.now()).await?;
+    write.event(Event::new(&created, Audience::CHANNEL)?);
+    for member in &rows {
+        change::tell_member(ctx, &mut write, &channel, member).await?;
+    }
+    ctx.announcer.tell(write.commit().await?).await;
+    Ok(channel)
+}
+
+/// The user who makes the channel: the caller, or whom a server names.
+async fn creator(ctx: &Ctx, caller: &Caller, data: &ChannelRequest) -> Result<Caller> {
+    if !caller.is_server() {
+        return Ok(caller.clone());
+    }
+    let named = caller.clone().acting_as(ctx, data.created_by_id.as_deref(), data.created_by.as_ref()).await?;
+    named.acting().map_err(|_| {
+        Error::input("either data.created_by or data.created_by_id must be provided when using server side auth.")
+    })?;
+    Ok(named)
+}
+
+fn check_creation(
+    ctx: &Ctx,
+    caller: &Caller,
+    cid: &Cid,
+    again: bool,
+    data: &ChannelRequest,
+    created_by: &str,
+) -> Result<()> {
+    let app = ctx.caches.app();
+    if caller.is_server() || app.disable_permissions_checks {
+        return Ok(());
+    }
+    let user = caller.acting()?;
+    let kind = &app.types[cid.channel_type()];
+    // The creator will own it, so what owners may do counts.
+    let may = |action| kind.grants.allow([user.role.as_str()], action, true);
+    let refused = |action: Action| {
+        Error::not_allowed(format!(
+            "User '{}' with role {} is not allowed to perform action {} in scope '{}'",
+            user.id,
+            user.role,
+            action.name(),
+            kind.name
+        ))
+    };
+    if again && !may(Action::RecreateChannel) {
+        return Err(refused(Action::RecreateChannel));
+    }
+    if !may(Action::CreateChannel) {
+        return Err(refused(Action::CreateChannel));
+    }
+    let takes_part = data.members.iter().any(|member| member.clone().into_parts().0 == created_by);
+    if cid.is_distinct() && !takes_part && !may(Action::CreateDistinctChannelForOthers) {
+        return Err(refused(Action::CreateDistinctChannelForOthers));
+    }
+    Ok(())
+}

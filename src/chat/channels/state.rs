@@ -1,0 +1,268 @@
+//! The state of channels: all that a screen needs, for one channel or thirty.
+//!
+//! The number of questions to Postgres does not grow with the number of channels.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use wire::Cid;
+use wire::channel::{ChannelForViewer, ChannelState};
+use wire::read::Read;
+
+use crate::access::caches::{LoadedChannel, Membership};
+use crate::access::{Caller, ChannelAccess};
+use crate::chat::render::{self, People};
+use crate::ctx::Ctx;
+use crate::error::Result;
+use crate::limits;
+use crate::store::members::{Member, MemberPage};
+use crate::store::messages::{LatestOf, Message};
+use crate::store::mutes::ChannelMute;
+use crate::store::unread::ReadState;
+use crate::store::write::Head;
+
+/// How much of each channel to load.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted {
+    /// Newest messages; 0 for none.
+    pub messages: i64,
+    pub members: MemberPage,
+    /// Watchers themselves, not only their number.
+    pub watchers: Option<(usize, usize)>,
+    /// Nothing but the channel.
+    pub bare: bool,
+}
+
+/// The states of channels, in the order given.
+///
+/// # Errors
+/// Postgres.
+pub async fn states(
+    ctx: &Ctx,
+    caller: &Caller,
+    channels: &[Arc<LoadedChannel>],
+    wanted: Wanted,
+) -> Result<Vec<ChannelState>> {
+    if channels.is_empty() {
+        return Ok(Vec::new());
+    }
+    let loaded = load(ctx, caller, channels, wanted).await?;
+    Ok(channels.iter().map(|channel| loaded.state(ctx, caller, channel)).collect())
+}
+
+/// Everything about the channels, by key.
+struct Loaded {
+    heads: HashMap<i64, Head>,
+    own: HashMap<i64, Member>,
+    mutes: HashMap<i64, ChannelMute>,
+    messages: HashMap<i64, Vec<wire::message::Message>>,
+    pinned: HashMap<i64, Vec<wire::message::Message>>,
+    members: HashMap<i64, Vec<Member>>,
+    reads: HashMap<i64, Vec<ReadState>>,
+    watchers: HashMap<i64, Vec<String>>,
+    watcher_counts: HashMap<i64, i64>,
+    people: People,
+}
+
+async fn load(ctx: &Ctx, caller: &Caller, channels: &[Arc<LoadedChannel>], wanted: Wanted) -> Result<Loaded> {
+    let keys: Vec<i64> = channels.iter().map(|channel| channel.row.id).collect();
+    let viewer = caller.user_id();
+    let (heads, own, mutes) = tokio::try_join!(
+        ctx.store.heads(&keys),
+        async {
+            match viewer {
+                Some(viewer) => ctx.store.memberships(&keys, viewer).await,
+                None => Ok(Vec::new()),
+            }
+        },
+        async {
+            match viewer {
+                Some(viewer) => ctx.store.channel_mutes_among(viewer, &keys).await,
+                None => Ok(Vec::new()),
+            }
+        },
+    )?;
+    let heads: HashMap<i64, Head> = heads.into_iter().map(|head| (head.channel_id, head)).collect();
+    let own: HashMap<i64, Member> = own.into_iter().map(|member| (member.channel_id, member)).collect();
+    let mut loaded = Loaded {
+        heads,
+        own,
+        mutes: mutes.into_iter().map(|mute| (mute.channel_id, mute)).collect(),
+        messages: HashMap::new(),
+        pinned: HashMap::new(),
+        members: HashMap::new(),
+        reads: HashMap::new(),
+        watchers: HashMap::new(),
+        watcher_counts: HashMap::new(),
+        people: People::default(),
+    };
+    let mut people: Vec<String> = channels.iter().flat_map(|channel| render::channels::people_of(channel)).collect();
+    people.extend(viewer.map(ToOwned::to_owned));
+    if !wanted.bare {
+        loaded.load_messages(ctx, caller, channels, wanted).await?;
+        let members = ctx.store.members_of(&keys, wanted.members).await?;
+        people.extend(members.iter().map(|member| member.user_id.clone()));
+        loaded.load_reads(ctx, channels, &members, viewer).await?;
+        loaded.members = by_channel(members, |member| member.channel_id);
+        loaded.watcher_counts = keys.iter().copied().zip(ctx.engine.presence.watcher_counts(&keys).await).collect();
+        if let Some((limit, offset)) = wanted.watchers {
+            for key in &keys {
+                let watchers = ctx.engine.presence.watchers(*key, limit, offset).await;
+                people.extend(watchers.iter().cloned());
+                loaded.watchers.insert(*key, watchers);
+            }
+        }
+    }
+    loaded.people = People::load(ctx, people).await?;
+    Ok(loaded)
+}
+
+fn by_channel<T>(rows: Vec<T>, key: impl Fn(&T) -> i64) -> HashMap<i64, Vec<T>> {
+    let mut map: HashMap<i64, Vec<T>> = HashMap::new();
+    for row in rows {
+        map.entry(key(&row)).or_default().push(row);
+    }
+    map
+}
+
+impl Loaded {
+    async fn load_messages(
+        &mut self,
+        ctx: &Ctx,
+        caller: &Caller,
+        channels: &[Arc<LoadedChannel>],
+        wanted: Wanted,
+    ) -> Result<()> {
+        let latest: Vec<LatestOf> = channels
+            .iter()
+            .map(|channel| {
+                let key = channel.row.id;
+                let floor = self.heads.get(&key).map_or(0, |head| head.floor_seq);
+                let cleared = self.own.get(&key).map_or(0, |member| member.cleared_seq);
+                LatestOf { channel_id: key, floor_seq: floor.max(cleared) }
+            })
+            .collect();
+        let viewer = caller.user_id();
+        let reader = viewer.filter(|_| !caller.is_server());
+        let (messages, pinned) = tokio::try_join!(
+            async {
+                match wanted.messages {
+                    0 => Ok(Vec::new()),
+                    limit => ctx.store.latest_messages(&latest, reader, limit).await,
+                }
+            },
+            ctx.store.pinned_messages(&latest, reader, limits::PINNED_MESSAGES_MAX),
+        )?;
+        let cids: HashMap<i64, Cid> =
+            channels.iter().map(|channel| (channel.row.id, channel.row.cid.clone())).collect();
+        let rows: Vec<Message> = messages.iter().chain(&pinned).cloned().collect();
+        let options = render::messages::Options { viewer, show_deleted: false };
+        let mut shown = render::messages::messages(ctx, &rows, &cids, options).await?.into_iter();
+        for (rows, into) in [(&messages, &mut self.messages), (&pinned, &mut self.pinned)] {
+            for (row, shown) in rows.iter().zip(shown.by_ref()) {
+                into.entry(row.channel_id).or_default().push(shown);
+            }
+        }
+        Ok(())
+    }
+
+    /// Read states of the newest members, and always the viewer's own.
+    async fn load_reads(
+        &mut self,
+        ctx: &Ctx,
+        channels: &[Arc<LoadedChannel>],
+        members: &[Member],
+        viewer: Option<&str>,
+    ) -> Result<()> {
+        let mut pairs: Vec<(i64, String)> = Vec::new();
+        for channel in channels.iter().filter(|channel| channel.config.read_events) {
+            let key = channel.row.id;
+            let newest =
+                members.iter().filter(|member| member.channel_id == key).take(limits::STATE_READS_MAX as usize);
+            pairs.extend(newest.map(|member| (key, member.user_id.clone())));
+            if let Some(viewer) = viewer.filter(|_| self.own.contains_key(&key)) {
+                pairs.push((key, viewer.to_owned()));
+            }
+        }
+        pairs.sort_unstable();
+        pairs.dedup();
+        if pairs.is_empty() {
+            return Ok(());
+        }
+        let (keys, users): (Vec<i64>, Vec<String>) = pairs.into_iter().unzip();
+        self.reads = by_channel(ctx.store.read_states(&keys, &users).await?, |state| state.channel_id);
+        Ok(())
+    }
+
+    fn state(&self, ctx: &Ctx, caller: &Caller, channel: &Arc<LoadedChannel>) -> ChannelState {
+        let key = channel.row.id;
+        let head = self.heads.get(&key);
+        let own = self.own.get(&key);
+        let viewer = caller.user().map(|_| self.for_viewer(ctx, caller, channel, head, own));
+        let hidden = viewer.as_ref().is_some_and(|viewer| viewer.hidden);
+        let member = |row: &Member| render::members::member(row, channel, &self.people);
+        ChannelState {
+            messages: self.messages.get(&key).cloned().unwrap_or_default(),
+            pinned_messages: self.pinned.get(&key).cloned().unwrap_or_default(),
+            members: self.members.get(&key).into_iter().flatten().map(member).collect(),
+            read: self.reads.get(&key).into_iter().flatten().filter_map(|state| self.read(caller, state)).collect(),
+            membership: own.map(member),
+            watcher_count: self.watcher_counts.get(&key).copied().unwrap_or(0),
+            watchers: self.watchers.get(&key).into_iter().flatten().map(|id| self.people.get(id)).collect(),
+            hidden,
+            hide_messages_before: own.and_then(|own| own.hide_messages_before),
+            threads: Vec::new(),
+            pending_messages: Vec::new(),
+            channel: render::channels::channel(channel, head, &self.people, viewer),
+        }
+    }
+
+    fn for_viewer(
+        &self,
+        ctx: &Ctx,
+        caller: &Caller,
+        channel: &Arc<LoadedChannel>,
+        head: Option<&Head>,
+        own: Option<&Member>,
+    ) -> ChannelForViewer {
+        let mute = self.mutes.get(&channel.row.id);
+        // Capabilities are what the viewer may do, also where a server asks on its behalf.
+        let viewer = caller.user().map(|user| Caller::client(user.clone()));
+        let membership = own.map(|own| Arc::new(Membership::from(own)));
+        let access = viewer.map(|viewer| ChannelAccess::of(ctx, &viewer, channel.clone(), membership));
+        ChannelForViewer {
+            own_capabilities: access.map(|access| access.capabilities()).unwrap_or_default(),
+            hidden: is_hidden(head, own),
+            hide_messages_before: own.and_then(|own| own.hide_messages_before),
+            muted: mute.is_some(),
+            mute_expires_at: mute.and_then(|mute| mute.expires),
+        }
+    }
+
+    /// A read state, unless its owner keeps it private.
+    fn read(&self, caller: &Caller, state: &ReadState) -> Option<Read> {
+        let user = self.people.get(&state.user_id);
+        let is_own = caller.user_id() == Some(&state.user_id);
+        let private = user
+            .privacy_settings
+            .as_ref()
+            .and_then(|settings| settings.read_receipts)
+            .is_some_and(|switch| !switch.enabled);
+        (is_own || caller.is_server() || !private).then(|| Read {
+            user,
+            last_read: state.last_read_at,
+            unread_messages: state.unread,
+            last_read_message_id: state.last_read_message_id.clone(),
+            last_delivered_at: state.last_delivered_at,
+            last_delivered_message_id: state.last_delivered_message_id.clone(),
+        })
+    }
+}
+
+/// Hidden until the next message that brings the channel back.
+pub fn is_hidden(head: Option<&Head>, own: Option<&Member>) -> bool {
+    match (head, own.and_then(|own| own.hidden_at_seq)) {
+        (Some(head), Some(hidden_at)) => hidden_at == head.shown_seq,
+        _ => false,
+    }
+}

@@ -1,0 +1,364 @@
+//! Changing a channel: its data, whole (`POST`) or in part (`PATCH`), and its members.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use wire::Cid;
+use wire::channel::{CHANNEL_KEYS, ChannelRequest, UpdateChannelPartialRequest, UpdateChannelRequest};
+use wire::member::{Member as ShownMember, MemberRequest};
+use wire::message::{Message as ShownMessage, MessageRequest};
+
+use super::event_with_channel;
+use crate::access::caches::LoadedChannel;
+use crate::access::{self, Action, Caller, ChannelAccess};
+use crate::chat::members::change::{self, MEMBER_ROLE, MODERATOR_ROLE, NewMember};
+use crate::chat::messages::draft::Draft;
+use crate::chat::messages::send::new_message;
+use crate::chat::render::{self, People};
+use crate::chat::{custom, messages};
+use crate::ctx::Ctx;
+use crate::error::{Error, Result};
+use crate::events::{Audience, Event};
+use crate::limits;
+use crate::store::ChannelWrite;
+use crate::store::channels::Channel;
+use crate::store::members::MemberPage;
+use crate::store::messages::Effects;
+
+/// What a change answers.
+pub struct Updated {
+    pub channel: wire::channel::Channel,
+    pub members: Vec<ShownMember>,
+    pub message: Option<ShownMessage>,
+}
+
+/// Replaces the data, or changes members, or answers an invite; with a message about it if one is given.
+///
+/// # Errors
+/// The caller may not, or something named cannot be.
+pub async fn update_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, request: UpdateChannelRequest) -> Result<Updated> {
+    let access = access::channel(ctx, caller, cid, Action::ReadChannel).await?;
+    check_allowed(caller, &access, &request)?;
+    let hide_before = match (request.hide_history_before, request.hide_history) {
+        (Some(before), _) => Some(before),
+        (None, Some(true)) => Some(wire::Timestamp::MAX),
+        _ => None,
+    };
+    let added = NewMember::merged(
+        NewMember::from_requests(request.add_members, None)?,
+        NewMember::from_requests(request.invites, Some("pending"))?,
+    )?;
+    let moderators = roles(request.add_moderators, Some(MODERATOR_ROLE))?;
+    let demoted = roles(request.demote_moderators, Some(MEMBER_ROLE))?;
+    let assigned = roles(request.assign_roles, None)?;
+    let removed: Vec<String> = request.remove_members.into_iter().map(|member| member.into_parts().0).collect();
+    if removed.len() > limits::MEMBERS_PER_CALL_MAX {
+        return Err(Error::input(format!("at most {} members can be named in one call", limits::MEMBERS_PER_CALL_MAX)));
+    }
+    if !added.is_empty() && cid.is_distinct() {
+        return Err(Error::input("members cannot be added to a channel that is named by its members"));
+    }
+    let joining =
+        added.iter().map(|member| member.user_id.as_str()).chain(moderators.iter().map(|(id, _)| id.as_str()));
+    change::check_users_exist(ctx, joining).await?;
+    let draft = parse_message(ctx, caller, &access, request.message).await?;
+
+    let missing = || Error::not_found(format!("Can't find channel with id {cid}"));
+    let mut write = ctx.store.write_channel(access.key()).await?.ok_or_else(missing)?;
+    let mut row = write.channel().await?;
+    let before = row.clone();
+    if let Some(data) = request.data {
+        replace(&mut row, data, caller.is_server())?;
+    }
+    if let Some(cooldown) = request.cooldown {
+        row.cooldown = checked_cooldown(cooldown)?;
+    }
+    row.filter_tags.retain(|tag| !request.remove_filter_tags.contains(tag));
+    row.filter_tags.extend(request.add_filter_tags);
+    row.filter_tags.sort_unstable();
+    row.filter_tags.dedup();
+    if row.filter_tags.len() > limits::FILTER_TAGS_MAX {
+        return Err(Error::input(format!("a channel may have {} filter tags", limits::FILTER_TAGS_MAX)));
+    }
+    let data_changed = row != before;
+    if data_changed {
+        row = write.put_channel(&row).await?;
+    }
+    let mut channel = Arc::new(LoadedChannel::new(row, &ctx.caches.app()));
+    let hide_before = hide_before.map(|before| before.min(write.now()));
+    let mut more = change::add(ctx, &mut write, &channel, &added, hide_before).await?;
+    more += change::assign(ctx, &mut write, &channel, &moderators, true).await?;
+    change::assign(ctx, &mut write, &channel, &demoted, false).await?;
+    change::assign(ctx, &mut write, &channel, &assigned, false).await?;
+    let answer = request.accept_invite == Some(true);
+    if answer || request.reject_invite == Some(true) {
+        change::answer_invite(ctx, &mut write, &channel, &caller.acting()?.id, answer).await?;
+    }
+    more -= change::remove(ctx, &mut write, &channel, &removed).await?;
+    if more != 0 {
+        let row = write.change_member_count(more).await?;
+        channel = Arc::new(LoadedChannel::new(row, &ctx.caches.app()));
+    }
+    let message = match draft {
+        Some((draft, author)) => Some(add_message(ctx, &mut write, &channel, &draft, &author).await?),
+        None => None,
+    };
+    if data_changed || message.is_some() {
+        tell_updated(ctx, caller, &mut write, &channel, message.clone()).await?;
+    }
+    let head = write.head.clone();
+    ctx.announcer.tell(write.commit().await?).await;
+    updated(ctx, &channel, &head, message).await
+}
+
+/// Changes parts of a channel's data.
+///
+/// # Errors
+/// The caller may not, or a key cannot be set.
+pub async fn update_channel_partial(
+    ctx: &Ctx,
+    caller: &Caller,
+    cid: &Cid,
+    request: UpdateChannelPartialRequest,
+) -> Result<Updated> {
+    let access = access::channel(ctx, caller, cid, Action::UpdateChannel).await?;
+    let set = request.set.0;
+    if set.is_empty() && request.unset.is_empty() {
+        return Err(Error::input("set or unset must name something to change"));
+    }
+    if set.contains_key("frozen") || request.unset.iter().any(|key| key == "frozen") {
+        access.require(Action::UpdateChannelFrozen)?;
+    }
+    if set.contains_key("cooldown") || request.unset.iter().any(|key| key == "cooldown") {
+        access.require(Action::UpdateChannelCooldown)?;
+    }
+    let missing = || Error::not_found(format!("Can't find channel with id {cid}"));
+    let mut write = ctx.store.write_channel(access.key()).await?.ok_or_else(missing)?;
+    let mut row = write.channel().await?;
+    patch(&mut row, set, &request.unset, caller.is_server())?;
+    let row = write.put_channel(&row).await?;
+    let channel = Arc::new(LoadedChannel::new(row, &ctx.caches.app()));
+    tell_updated(ctx, caller, &mut write, &channel, None).await?;
+    let head = write.head.clone();
+    ctx.announcer.tell(write.commit().await?).await;
+    updated(ctx, &channel, &head, None).await
+}
+
+fn check_allowed(caller: &Caller, access: &ChannelAccess, request: &UpdateChannelRequest) -> Result<()> {
+    let ids = |members: &[MemberRequest]| -> Vec<String> {
+        members.iter().map(|member| member.clone().into_parts().0).collect()
+    };
+    let only_oneself = |members: &[MemberRequest]| {
+        let ids = ids(members);
+        ids.len() == 1 && caller.user_id() == Some(ids[0].as_str())
+    };
+    let answers_invite = request.accept_invite == Some(true) || request.reject_invite == Some(true);
+    if let Some(data) = &request.data {
+        access.require(Action::UpdateChannel)?;
+        if data.frozen.is_some_and(|frozen| frozen != access.channel.row.frozen) {
+            access.require(Action::UpdateChannelFrozen)?;
+        }
+        if data.cooldown.is_some_and(|cooldown| cooldown != i64::from(access.channel.row.cooldown)) {
+            access.require(Action::UpdateChannelCooldown)?;
+        }
+    }
+    if request.cooldown.is_some() {
+        access.require(Action::UpdateChannelCooldown)?;
+    }
+    if !request.add_members.is_empty() {
+        if !(only_oneself(&request.add_members) && access.allows(Action::AddOwnChannelMembership)) {
+            access.require(Action::UpdateChannelMembers)?;
+        }
+        // A role is given by servers, not taken.
+        if !caller.is_server() && request.add_members.iter().any(|member| member.clone().into_parts().1.is_some()) {
+            return Err(Error::not_allowed("only servers give channel roles"));
+        }
+    }
+    if !request.invites.is_empty() {
+        access.require(Action::UpdateChannelMembers)?;
+    }
+    if !request.remove_members.is_empty()
+        && (!only_oneself(&request.remove_members) || !access.allows(Action::RemoveOwnChannelMembership))
+    {
+        access.require(Action::UpdateChannelMembers)?;
+    }
+    if !request.add_moderators.is_empty() || !request.demote_moderators.is_empty() || !request.assign_roles.is_empty() {
+        caller.require_server()?;
+    }
+    if !request.add_filter_tags.is_empty() || !request.remove_filter_tags.is_empty() {
+        access.require(Action::UpdateChannel)?;
+    }
+    if request.message.is_some()
+        && !answers_invite
+        && request.add_members.is_empty()
+        && request.remove_members.is_empty()
+    {
+        access.require(Action::CreateMessage)?;
+    }
+    Ok(())
+}
+
+/// Users with the role that each is to have.
+fn roles(requests: Vec<MemberRequest>, role: Option<&str>) -> Result<Vec<(String, String)>> {
+    if requests.len() > limits::MEMBERS_PER_CALL_MAX {
+        return Err(Error::input(format!("at most {} members can be named in one call", limits::MEMBERS_PER_CALL_MAX)));
+    }
+    let with_role = |request: MemberRequest| {
+        let (id, own, _) = request.into_parts();
+        let role = role
+            .map(Into::into)
+            .or(own)
+            .ok_or_else(|| Error::input("assign_roles needs a channel_role for each user"))?;
+        Ok((id, role))
+    };
+    requests.into_iter().map(with_role).collect()
+}
+
+/// The whole data anew: what the request leaves out is gone. Settings that it does not name stay.
+fn replace(row: &mut Channel, data: ChannelRequest, from_server: bool) -> Result<()> {
+    row.custom = data.custom.without(CHANNEL_KEYS).0;
+    custom::check(&row.custom, limits::CUSTOM_BYTES_MAX, "channel")?;
+    row.frozen = data.frozen.unwrap_or(row.frozen);
+    if let Some(cooldown) = data.cooldown {
+        row.cooldown = checked_cooldown(cooldown)?;
+    }
+    if let Some(team) = data.team {
+        row.team = Some(team).filter(|team| !team.is_empty());
+    }
+    if from_server {
+        row.disabled = data.disabled.unwrap_or(row.disabled);
+        if let Some(overrides) = data.config_overrides {
+            row.config_overrides = Some(overrides.0).filter(|overrides| !overrides.is_empty());
+        }
+    }
+    Ok(())
+}
+
+fn patch(row: &mut Channel, set: Map<String, Value>, unset: &[String], from_server: bool) -> Result<()> {
+    for (key, value) in set {
+        let wrong = || Error::input(format!("set.{key} is of the wrong kind")).field(&key, "wrong kind");
+        match key.as_str() {
+            "frozen" => row.frozen = value.as_bool().ok_or_else(wrong)?,
+            "disabled" if from_server => row.disabled = value.as_bool().ok_or_else(wrong)?,
+            "cooldown" => row.cooldown = checked_cooldown(value.as_i64().ok_or_else(wrong)?)?,
+            "team" if from_server => row.team = value.as_str().filter(|team| !team.is_empty()).map(Into::into),
+            "filter_tags" if from_server => row.filter_tags = serde_json::from_value(value).map_err(|_| wrong())?,
+            "config_overrides" if from_server => {
+                row.config_overrides = match value {
+                    Value::Object(overrides) if !overrides.is_empty() => Some(overrides),
+                    Value::Object(_) | Value::Null => None,
+                    Value::Array(list) if list.is_empty() => None,
+                    _ => return Err(wrong()),
+                };
+            }
+            key if is_reserved(key) => {
+                return Err(Error::input(format!("{key} cannot be set")).field(key, "cannot be set"));
+            }
+            key => custom::set(&mut row.custom, key, value),
+        }
+    }
+    for key in unset {
+        match key.as_str() {
+            "frozen" => row.frozen = false,
+            "disabled" if from_server => row.disabled = false,
+            "cooldown" => row.cooldown = 0,
+            "team" if from_server => row.team = None,
+            "filter_tags" if from_server => row.filter_tags.clear(),
+            "config_overrides" if from_server => row.config_overrides = None,
+            key if is_reserved(key) => {
+                return Err(Error::input(format!("{key} cannot be unset")).field(key, "cannot be unset"));
+            }
+            key => custom::unset(&mut row.custom, key),
+        }
+    }
+    custom::check(&row.custom, limits::CUSTOM_BYTES_MAX, "channel")
+}
+
+fn is_reserved(key: &str) -> bool {
+    CHANNEL_KEYS.contains(&key.split('.').next().unwrap_or_default())
+}
+
+fn checked_cooldown(seconds: i64) -> Result<i32> {
+    if (0..=limits::COOLDOWN_SECONDS_MAX).contains(&seconds) {
+        Ok(seconds as i32)
+    } else {
+        Err(Error::input(format!("cooldown must be 0 to {} seconds", limits::COOLDOWN_SECONDS_MAX)))
+    }
+}
+
+/// The message that goes with a change of the channel: a system message.
+///
+/// # Errors
+/// It could not be sent, or nobody is named as its author.
+pub(super) async fn parse_message(
+    ctx: &Ctx,
+    caller: &Caller,
+    access: &ChannelAccess,
+    request: Option<MessageRequest>,
+) -> Result<Option<(Draft, String)>> {
+    let Some(request) = request else {
+        return Ok(None);
+    };
+    let author = caller.clone().acting_as(ctx, request.user_id.as_deref(), request.user.as_ref()).await?;
+    let author = author.acting()?.id.clone();
+    let mut draft = Draft::parse(request, access.channel.config.max_message_length, caller.is_server())?;
+    draft.kind = wire::message::MessageType::System;
+    (draft.parent_id, draft.pinned) = (None, false);
+    Ok(Some((draft, author)))
+}
+
+/// Writes the message that goes with a change.
+///
+/// # Errors
+/// Its id is taken.
+pub(super) async fn add_message(
+    ctx: &Ctx,
+    write: &mut ChannelWrite,
+    channel: &LoadedChannel,
+    draft: &Draft,
+    author: &str,
+) -> Result<ShownMessage> {
+    let effects =
+        Effects { shows_channel: true, moves_last_message: !channel.config.skip_last_msg_update_for_system_msgs };
+    let row = write.insert_message(&new_message(draft, author, false, None), effects).await?;
+    let row = row.ok_or_else(|| Error::input(format!("a message with id {} already exists", draft.id)))?;
+    let shown = render::messages::one(ctx, &row, &channel.row.cid, render::messages::Options::default()).await?;
+    let mut event = messages::body("message.new", channel, shown.clone(), write.now());
+    event.user = Some(shown.user.clone());
+    write.event(Event::new(&event, messages::audience_of(&row))?.about(&row.user_id));
+    Ok(shown)
+}
+
+async fn tell_updated(
+    ctx: &Ctx,
+    caller: &Caller,
+    write: &mut ChannelWrite,
+    channel: &LoadedChannel,
+    message: Option<ShownMessage>,
+) -> Result<()> {
+    let mut event = event_with_channel(ctx, "channel.updated", channel, &write.head, write.now()).await?;
+    event.message_id = message.as_ref().map(|message| message.id.clone());
+    event.message = message;
+    if let Some(user) = caller.user_id() {
+        event.user = Some(People::for_event(ctx, [user.to_owned()]).await?.get(user));
+    }
+    write.event(Event::new(&event, Audience::CHANNEL)?);
+    Ok(())
+}
+
+async fn updated(
+    ctx: &Ctx,
+    channel: &LoadedChannel,
+    head: &crate::store::write::Head,
+    message: Option<ShownMessage>,
+) -> Result<Updated> {
+    let page = MemberPage { limit: limits::STATE_MEMBERS_DEFAULT, offset: 0 };
+    let members = ctx.store.members_of(&[channel.row.id], page).await?;
+    let people = render::channels::people_of(channel).chain(members.iter().map(|member| member.user_id.clone()));
+    let people = People::load(ctx, people).await?;
+    Ok(Updated {
+        channel: render::channels::channel(channel, Some(head), &people, None),
+        members: members.iter().map(|member| render::members::member(member, channel, &people)).collect(),
+        message,
+    })
+}

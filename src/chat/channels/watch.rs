@@ -1,0 +1,67 @@
+//! Watching: a connection hears everything of a channel until it stops or is gone.
+
+use std::sync::Arc;
+
+use wire::Cid;
+use wire::event::ChannelFields;
+
+use crate::access::caches::LoadedChannel;
+use crate::access::{self, Action, Caller};
+use crate::chat::render;
+use crate::chat::users::query::{no_connection, require_connection};
+use crate::ctx::Ctx;
+use crate::error::Result;
+use crate::events::{Audience, Event};
+use crate::realtime::Watched;
+use crate::realtime::remote::Wish;
+use crate::store::users::User;
+
+/// Makes the caller's connection watch channels. Returns when it will hear every later event: read the state after that.
+///
+/// # Errors
+/// No connection was named, or there is no such connection of the caller.
+pub async fn watch(
+    ctx: &Ctx,
+    caller: &Caller,
+    connection_id: Option<&str>,
+    channels: &[Arc<LoadedChannel>],
+) -> Result<()> {
+    let (connection, user) = require_connection(caller, connection_id)?;
+    let wish = Wish::Watch { channels: channels.iter().map(|channel| channel.row.id).collect() };
+    let watched = ctx.remote.fulfil(&ctx.realtime, &*ctx.engine.bus, connection, user, wish).await;
+    for watched in watched.map_err(|_| no_connection())? {
+        tell(ctx, "user.watching.start", caller.acting()?, &watched).await;
+    }
+    Ok(())
+}
+
+/// Makes the caller's connection stop watching a channel.
+///
+/// # Errors
+/// As [`watch`], and a channel that the caller may not read.
+pub async fn stop_watching(ctx: &Ctx, caller: &Caller, connection_id: Option<&str>, cid: &Cid) -> Result<()> {
+    let access = access::channel(ctx, caller, cid, Action::ReadChannel).await?;
+    let (connection, user) = require_connection(caller, connection_id)?;
+    let wish = Wish::Unwatch { channels: vec![access.key()] };
+    let stopped = ctx.remote.fulfil(&ctx.realtime, &*ctx.engine.bus, connection, user, wish).await;
+    for watched in stopped.map_err(|_| no_connection())? {
+        tell(ctx, "user.watching.stop", caller.acting()?, &watched).await;
+    }
+    Ok(())
+}
+
+/// `user.watching.start` and `user.watching.stop`, where the channel wants them.
+pub async fn tell(ctx: &Ctx, kind: &str, user: &User, watched: &Watched) {
+    let Ok(Some(channel)) = ctx.caches.channel_by_key(watched.channel).await else { return };
+    if !channel.config.connect_events || !ctx.realtime.may_tell_watching(watched) {
+        return;
+    }
+    let mut event = wire::Event::new(kind, ctx.clock.now());
+    event.channel_fields = Some(ChannelFields::new(&channel.row.cid, channel.row.team.as_deref()));
+    event.user = Some(Arc::new(render::users::public(user, true)));
+    event.watcher_count = Some(watched.watcher_count);
+    match Event::ephemeral(&event, Some(watched.channel), Audience::CHANNEL) {
+        Ok(event) => ctx.announcer.tell(vec![event]).await,
+        Err(error) => tracing::error!(%error, "an event does not serialise"),
+    }
+}

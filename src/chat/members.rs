@@ -1,0 +1,5 @@
+//! Members of channels.
+
+pub mod change;
+pub mod partial;
+pub mod query;

@@ -1,0 +1,255 @@
+//! Who joins, leaves, is invited or changes its role, under the channel's lock; and who is told.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value};
+use wire::Timestamp;
+use wire::event::ChannelFields;
+use wire::member::MemberRequest;
+
+use crate::access::caches::LoadedChannel;
+use crate::access::caller::check_user_id;
+use crate::chat::channels::event_with_channel;
+use crate::chat::custom;
+use crate::chat::render::{self, People};
+use crate::ctx::Ctx;
+use crate::error::{Error, Result};
+use crate::events::{Audience, Event};
+use crate::limits;
+use crate::store::ChannelWrite;
+use crate::store::members::Member;
+
+pub const MODERATOR_ROLE: &str = "channel_moderator";
+pub const MEMBER_ROLE: &str = "channel_member";
+
+/// Somebody who is to become a member.
+#[derive(Clone, Debug)]
+pub struct NewMember {
+    pub user_id: String,
+    channel_role: Option<String>,
+    custom: Map<String, Value>,
+    invite: Option<&'static str>,
+}
+
+impl NewMember {
+    /// # Errors
+    /// Too many, or one that cannot be.
+    pub fn from_requests(requests: Vec<MemberRequest>, invite: Option<&'static str>) -> Result<Vec<Self>> {
+        if requests.len() > limits::MEMBERS_PER_CALL_MAX {
+            return Err(Error::input(format!(
+                "at most {} members can be named in one call",
+                limits::MEMBERS_PER_CALL_MAX
+            )));
+        }
+        let member = |request: MemberRequest| {
+            let (user_id, channel_role, custom) = request.into_parts();
+            check_user_id(&user_id)?;
+            if let Some(role) = &channel_role {
+                check_role(role)?;
+            }
+            custom::check(&custom.0, limits::CUSTOM_BYTES_MAX, "member")?;
+            Ok(Self { user_id, channel_role, custom: custom.0, invite })
+        };
+        requests.into_iter().map(member).collect()
+    }
+
+    /// Members and invited ones, each once. Who is in both lists is invited.
+    ///
+    /// # Errors
+    /// Too many together.
+    pub fn merged(members: Vec<Self>, invited: Vec<Self>) -> Result<Vec<Self>> {
+        let mut seen = HashSet::new();
+        let everybody: Vec<Self> =
+            invited.into_iter().chain(members).filter(|member| seen.insert(member.user_id.clone())).collect();
+        if everybody.len() > limits::MEMBERS_PER_CALL_MAX {
+            return Err(Error::input(format!(
+                "at most {} members can be named in one call",
+                limits::MEMBERS_PER_CALL_MAX
+            )));
+        }
+        Ok(everybody)
+    }
+
+    /// The membership, beginning now.
+    pub fn row(&self, write: &ChannelWrite) -> Member {
+        let mut row = Member::new(&self.user_id, write);
+        if let Some(role) = &self.channel_role {
+            row.channel_role.clone_from(role);
+        }
+        row.custom.clone_from(&self.custom);
+        row.invite = self.invite.map(Into::into);
+        row
+    }
+}
+
+fn check_role(role: &str) -> Result<()> {
+    let wrong = role.is_empty()
+        || role.len() > 64
+        || !role.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    if wrong {
+        return Err(Error::input("a channel_role has 1 to 64 of the characters a-z A-Z 0-9 _ -"));
+    }
+    Ok(())
+}
+
+/// # Errors
+/// Somebody who does not exist is named.
+pub async fn check_users_exist(ctx: &Ctx, ids: impl Iterator<Item = &str>) -> Result<()> {
+    let ids: Vec<String> = ids.map(Into::into).collect();
+    let known = ctx.caches.users(&ids).await?;
+    let unknown: Vec<&str> = ids.iter().filter(|id| !known.contains_key(*id)).map(String::as_str).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Err(Error::input(format!("these users do not exist, create them first: {}", unknown.join(", "))))
+}
+
+/// Adds members. Who is a member already stays as it is.
+///
+/// # Errors
+/// Postgres.
+pub async fn add(
+    ctx: &Ctx,
+    write: &mut ChannelWrite,
+    channel: &LoadedChannel,
+    new: &[NewMember],
+    hide_before: Option<Timestamp>,
+) -> Result<i64> {
+    let ids: Vec<String> = new.iter().map(|member| member.user_id.clone()).collect();
+    let existing: HashSet<String> = write.members(&ids).await?.into_iter().map(|member| member.user_id).collect();
+    let mut added = 0;
+    for member in new.iter().filter(|member| !existing.contains(&member.user_id)) {
+        let mut row = member.row(write);
+        if let Some(before) = hide_before {
+            row.cleared_seq =
+                if before >= write.now() { write.head.message_seq } else { write.message_seq_at(before).await? };
+            row.hide_messages_before = Some(before);
+        }
+        let row = write.put_member(&row).await?;
+        added += 1;
+        tell(ctx, write, channel, "member.added", &row).await?;
+        tell_member(ctx, write, channel, &row).await?;
+    }
+    Ok(added)
+}
+
+/// Removes members. Who is none is passed over.
+///
+/// # Errors
+/// Postgres.
+pub async fn remove(ctx: &Ctx, write: &mut ChannelWrite, channel: &LoadedChannel, ids: &[String]) -> Result<i64> {
+    let removed = write.remove_members(ids).await?;
+    for row in &removed {
+        tell(ctx, write, channel, "member.removed", row).await?;
+        tell_one(ctx, write, channel, "notification.removed_from_channel", row).await?;
+    }
+    Ok(removed.len() as i64)
+}
+
+/// Gives members a role. Who is none is passed over, or becomes a member with that role if `add_missing`. Gives back how
+/// many became members.
+///
+/// # Errors
+/// Postgres.
+pub async fn assign(
+    ctx: &Ctx,
+    write: &mut ChannelWrite,
+    channel: &LoadedChannel,
+    roles: &[(String, String)],
+    add_missing: bool,
+) -> Result<i64> {
+    let ids: Vec<String> = roles.iter().map(|(id, _)| id.clone()).collect();
+    let mut members = write.members(&ids).await?;
+    let mut added = 0;
+    for (id, role) in roles {
+        check_role(role)?;
+        match members.iter_mut().find(|member| member.user_id == *id) {
+            Some(member) => {
+                member.channel_role.clone_from(role);
+                let row = write.put_member(member).await?;
+                tell(ctx, write, channel, "member.updated", &row).await?;
+            }
+            None if add_missing => {
+                let mut row = Member::new(id, write);
+                row.channel_role.clone_from(role);
+                let row = write.put_member(&row).await?;
+                added += 1;
+                tell(ctx, write, channel, "member.added", &row).await?;
+                tell_member(ctx, write, channel, &row).await?;
+            }
+            None => {}
+        }
+    }
+    Ok(added)
+}
+
+/// Accepts or rejects the invite of a member.
+///
+/// # Errors
+/// There is no invite.
+pub async fn answer_invite(
+    ctx: &Ctx,
+    write: &mut ChannelWrite,
+    channel: &LoadedChannel,
+    user_id: &str,
+    accept: bool,
+) -> Result<()> {
+    let member = write.members(&[user_id.to_owned()]).await?.pop().filter(|member| member.invite.is_some());
+    let mut member = member.ok_or_else(|| Error::input(format!("user {user_id} has no invite to this channel")))?;
+    let now = write.now();
+    if accept {
+        member.invite = Some("accepted".into());
+        member.invite_accepted_at = Some(now);
+    } else {
+        member.invite = Some("rejected".into());
+        member.invite_rejected_at = Some(now);
+    }
+    let row = write.put_member(&member).await?;
+    tell(ctx, write, channel, "member.updated", &row).await?;
+    let kind = if accept { "notification.invite_accepted" } else { "notification.invite_rejected" };
+    tell_one(ctx, write, channel, kind, &row).await
+}
+
+/// Tells the watchers of a channel about a member.
+///
+/// # Errors
+/// Postgres.
+pub async fn tell(
+    ctx: &Ctx,
+    write: &mut ChannelWrite,
+    channel: &LoadedChannel,
+    kind: &str,
+    row: &Member,
+) -> Result<()> {
+    let people = People::for_event(ctx, [row.user_id.clone()]).await?;
+    let mut event = event_with_channel(ctx, kind, channel, &write.head, write.now()).await?;
+    event.channel_fields = Some(ChannelFields::new(&channel.row.cid, channel.row.team.as_deref()));
+    event.user = Some(people.get(&row.user_id));
+    event.member = Some(render::members::member(row, channel, &people));
+    write.event(Event::new(&event, Audience::CHANNEL)?.about(&row.user_id));
+    Ok(())
+}
+
+/// Tells somebody that it has become a member, or has been invited.
+///
+/// # Errors
+/// Postgres.
+pub async fn tell_member(ctx: &Ctx, write: &mut ChannelWrite, channel: &LoadedChannel, row: &Member) -> Result<()> {
+    let kind = if row.is_pending() { "notification.invited" } else { "notification.added_to_channel" };
+    tell_one(ctx, write, channel, kind, row).await
+}
+
+async fn tell_one(
+    ctx: &Ctx,
+    write: &mut ChannelWrite,
+    channel: &LoadedChannel,
+    kind: &str,
+    row: &Member,
+) -> Result<()> {
+    let people = People::for_event(ctx, [row.user_id.clone()]).await?;
+    let mut event = event_with_channel(ctx, kind, channel, &write.head, write.now()).await?;
+    event.user = Some(people.get(&row.user_id));
+    event.member = Some(render::members::member(row, channel, &people));
+    write.unnumbered_event(Event::new(&event, Audience::AbsentUser(row.user_id.clone()))?.about(&row.user_id));
+    Ok(())
+}

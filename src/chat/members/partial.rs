@@ -1,0 +1,66 @@
+//! `PATCH …/member`: a member's own pin, archive mark and custom data in a channel.
+
+use serde_json::Value;
+use wire::Cid;
+use wire::member::{MEMBER_KEYS, Member as Shown, UpdateMemberPartialRequest};
+
+use super::change;
+use crate::access::{self, Action, Caller};
+use crate::chat::custom;
+use crate::chat::render::{self, People};
+use crate::ctx::Ctx;
+use crate::error::{Error, Result};
+use crate::limits;
+
+/// Changes parts of a membership: one's own, or anybody's for those who may change members.
+///
+/// # Errors
+/// There is no such member, the caller may not, or a key cannot be set.
+pub async fn update_member_partial(
+    ctx: &Ctx,
+    caller: &Caller,
+    cid: &Cid,
+    user_id: &str,
+    request: UpdateMemberPartialRequest,
+) -> Result<Shown> {
+    let access = access::channel(ctx, caller, cid, Action::ReadChannel).await?;
+    if caller.user_id() != Some(user_id) {
+        access.require(Action::UpdateChannelMembers)?;
+    }
+    let missing = || Error::not_found(format!("user {user_id} is not a member of {cid}"));
+    let mut write = ctx.store.write_channel(access.key()).await?.ok_or_else(missing)?;
+    let mut member = write.members(&[user_id.to_owned()]).await?.pop().ok_or_else(missing)?;
+    let now = write.now();
+    for (key, value) in request.set.0 {
+        let on =
+            |value: &Value| value.as_bool().ok_or_else(|| Error::input(format!("set.{key} must be true or false")));
+        match key.as_str() {
+            "pinned" => member.pinned_at = on(&value)?.then_some(now),
+            "archived" => member.archived_at = on(&value)?.then_some(now),
+            key if is_reserved(key) => {
+                return Err(Error::input(format!("{key} cannot be set")).field(key, "cannot be set"));
+            }
+            key => custom::set(&mut member.custom, key, value),
+        }
+    }
+    for key in &request.unset {
+        match key.as_str() {
+            "pinned" => member.pinned_at = None,
+            "archived" => member.archived_at = None,
+            key if is_reserved(key) => {
+                return Err(Error::input(format!("{key} cannot be unset")).field(key, "cannot be unset"));
+            }
+            key => custom::unset(&mut member.custom, key),
+        }
+    }
+    custom::check(&member.custom, limits::CUSTOM_BYTES_MAX, "member")?;
+    let row = write.put_member(&member).await?;
+    change::tell(ctx, &mut write, &access.channel, "member.updated", &row).await?;
+    ctx.announcer.tell(write.commit().await?).await;
+    let people = People::load(ctx, [row.user_id.clone()]).await?;
+    Ok(render::members::member(&row, &access.channel, &people))
+}
+
+fn is_reserved(key: &str) -> bool {
+    MEMBER_KEYS.contains(&key.split('.').next().unwrap_or_default())
+}

@@ -1,0 +1,52 @@
+//! Deleting a message: softly (it stays as a place where something was) or for good.
+
+use wire::message::{Message as Shown, MessageType};
+
+use super::load;
+use crate::access::{Action, Caller};
+use crate::chat::render;
+use crate::ctx::Ctx;
+use crate::error::{Error, Result};
+use crate::events::Event;
+
+/// Deletes a message. For good, its replies and reactions go with it.
+///
+/// # Errors
+/// There is none, or the caller may not.
+pub async fn delete_message(ctx: &Ctx, caller: &Caller, id: &str, hard: bool) -> Result<Shown> {
+    let (access, row) = load(ctx, caller, id, Action::DeleteMessage).await?;
+    access.require_with_thing_of(Action::DeleteMessage, &row.user_id)?;
+    if hard {
+        // What cannot be undone is for servers and for those who may delete anybody's messages.
+        access.require_with_thing_of(Action::DeleteMessage, "")?;
+    }
+    let missing = || Error::not_found(format!("message with id {id} doesn't exist"));
+    let mut write = ctx.store.write_channel(access.key()).await?.ok_or_else(missing)?;
+    let mut message = write.message(id).await?.ok_or_else(missing)?;
+    let was_deleted = message.deleted_at.is_some();
+    let now = write.now();
+    if !was_deleted {
+        message.deleted_at = Some(now);
+        message.updated_at = now;
+    }
+    message.kind = MessageType::Deleted.as_str().into();
+    let row = if hard {
+        write.wipe_message(&message).await?;
+        message
+    } else {
+        write.put_message(&message).await?
+    };
+    let parent = if row.parent_id.is_some() && !was_deleted { write.uncount_reply(&row, hard).await? } else { None };
+    let mut shown = render::messages::one(ctx, &row, access.cid(), render::messages::Options::default()).await?;
+    shown.kind = MessageType::Deleted;
+    let mut event = super::body("message.deleted", &access.channel, shown.clone(), now);
+    event.hard_delete = Some(hard);
+    event.user = caller.user().map(|_| shown.user.clone());
+    write.event(Event::new(&event, super::audience_of(&row))?.about(&row.user_id));
+    if let Some(parent) = parent {
+        let shown = render::messages::one(ctx, &parent, access.cid(), render::messages::Options::default()).await?;
+        write.event(super::event_of("message.updated", &access.channel, &parent, shown, now)?);
+    }
+    ctx.announcer.tell(write.commit().await?).await;
+    Ok(shown)
+}

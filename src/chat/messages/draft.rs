@@ -1,0 +1,229 @@
+//! A message as its author wants it, checked by itself: before any channel, role or row is looked at.
+
+use serde_json::Value;
+use wire::Timestamp;
+use wire::message::{MESSAGE_KEYS, MessageRequest, MessageType, UserReference};
+
+use crate::chat::custom;
+use crate::error::{Error, Kind, Result};
+use crate::store::messages::MessageData;
+use crate::{ids, limits};
+
+/// A checked message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draft {
+    pub id: String,
+    pub text: String,
+    /// Regular or system; whether it is a reply follows from `parent_id`.
+    pub kind: MessageType,
+    pub parent_id: Option<String>,
+    pub show_in_channel: bool,
+    pub quoted_id: Option<String>,
+    pub silent: bool,
+    pub pinned: bool,
+    pub pin_expires: Option<Timestamp>,
+    pub data: MessageData,
+}
+
+impl Draft {
+    /// Checks what a client or server sent. Servers may give HTML of their own.
+    ///
+    /// # Errors
+    /// Anything that is too long, too much or of the wrong kind, with the documented code.
+    pub fn parse(request: MessageRequest, text_chars_max: i64, from_server: bool) -> Result<Self> {
+        let id = match request.id.filter(|id| !id.is_empty()) {
+            Some(id) => checked_id(id)?,
+            None => ids::message_id(),
+        };
+        let kind = match request.kind.as_deref() {
+            None | Some("" | "regular" | "reply") => MessageType::Regular,
+            Some("system") => MessageType::System,
+            Some(other) => {
+                return Err(Error::input(format!("message.type {other:?} cannot be sent, only regular and system")));
+            }
+        };
+        let text = checked_text(request.text.unwrap_or_default(), text_chars_max)?;
+        let attachments = checked_attachments(request.attachments)?;
+        let custom = request.custom.without(MESSAGE_KEYS).0;
+        custom::check(&custom, limits::CUSTOM_BYTES_MAX, "message")?;
+        let restricted_visibility = request.restricted_visibility;
+        if restricted_visibility.len() > limits::RESTRICTED_VISIBILITY_MAX {
+            return Err(Error::input(format!(
+                "restricted_visibility has more than {} users",
+                limits::RESTRICTED_VISIBILITY_MAX
+            )));
+        }
+        let given = |text: Option<String>| text.filter(|text| from_server && !text.is_empty() && !text.contains('\0'));
+        let draft = Self {
+            id,
+            text,
+            kind,
+            show_in_channel: request.show_in_channel.unwrap_or(false),
+            parent_id: request.parent_id.filter(|id| !id.is_empty()),
+            quoted_id: request.quoted_message_id.filter(|id| !id.is_empty()),
+            silent: request.silent,
+            pinned: request.pinned,
+            pin_expires: request.pin_expires,
+            data: MessageData {
+                attachments,
+                mentioned_users: checked_mentions(request.mentioned_users)?,
+                mentioned_channel: request.mentioned_channel,
+                mentioned_here: request.mentioned_here,
+                mentioned_roles: request.mentioned_roles,
+                html: given(request.html),
+                mml: given(request.mml),
+                i18n: None,
+                command: None,
+                args: None,
+                restricted_visibility,
+                custom,
+            },
+        };
+        if draft.text.trim().is_empty()
+            && draft.data.attachments.is_empty()
+            && draft.data.custom.is_empty()
+            && draft.quoted_id.is_none()
+        {
+            return Err(Error::input("message text and attachments are both empty"));
+        }
+        Ok(draft)
+    }
+
+    /// The type under which it is stored.
+    pub fn stored_kind(&self) -> MessageType {
+        if self.parent_id.is_some() && self.kind == MessageType::Regular { MessageType::Reply } else { self.kind }
+    }
+
+    /// Does it count as unread for others?
+    pub fn counts(&self, shadowed: bool) -> bool {
+        !self.silent
+            && !shadowed
+            && self.data.restricted_visibility.is_empty()
+            && (self.parent_id.is_none() || self.show_in_channel)
+    }
+}
+
+fn checked_id(id: String) -> Result<String> {
+    if id.chars().count() > limits::MESSAGE_ID_CHARS_MAX || id.chars().any(|c| matches!(c, ',' | '%') || c.is_control())
+    {
+        return Err(Error::input(format!(
+            "message.id has at most {} characters, none of which is , or % or a control character",
+            limits::MESSAGE_ID_CHARS_MAX
+        )));
+    }
+    Ok(id)
+}
+
+/// # Errors
+/// A text that is too long (code 20), or has a NUL.
+pub fn checked_text(text: String, chars_max: i64) -> Result<String> {
+    // Bytes first: counting characters of a short text would be wasted.
+    if text.len() as i64 > chars_max && text.chars().count() as i64 > chars_max {
+        return Err(Error::new(Kind::MessageTooLong, format!("message text may have {chars_max} characters")));
+    }
+    if text.contains('\0') {
+        return Err(Error::input("message text contains a NUL"));
+    }
+    Ok(text)
+}
+
+/// # Errors
+/// Too many attachments, too large ones, or something that is no object.
+pub fn checked_attachments(attachments: Vec<Value>) -> Result<Vec<Value>> {
+    if attachments.len() > limits::ATTACHMENTS_MAX {
+        return Err(Error::input(format!("a message may have {} attachments", limits::ATTACHMENTS_MAX)));
+    }
+    if !attachments.iter().all(Value::is_object) {
+        return Err(Error::input("an attachment must be an object"));
+    }
+    if !attachments.is_empty() {
+        let size = serde_json::to_string(&attachments)?.len();
+        if size > limits::ATTACHMENTS_BYTES_MAX {
+            return Err(Error::input(format!(
+                "the attachments of a message may have {} bytes together",
+                limits::ATTACHMENTS_BYTES_MAX
+            )));
+        }
+        if attachments.iter().any(custom::has_nul) {
+            return Err(Error::input("an attachment contains a NUL"));
+        }
+    }
+    Ok(attachments)
+}
+
+/// # Errors
+/// Too many.
+pub fn checked_mentions(mentions: Vec<UserReference>) -> Result<Vec<String>> {
+    let mut ids: Vec<String> = Vec::with_capacity(mentions.len());
+    for id in mentions.into_iter().map(UserReference::into_id).filter(|id| !id.is_empty() && !id.contains('\0')) {
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    if ids.len() > limits::MENTIONS_MAX {
+        return Err(Error::input(format!("a message may mention {} users", limits::MENTIONS_MAX)));
+    }
+    Ok(ids)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn parse(message: Value) -> Result<Draft> {
+        Draft::parse(serde_json::from_value(message).unwrap(), 10, false)
+    }
+
+    #[test]
+    fn keeps_what_is_the_authors_and_drops_what_is_the_servers() {
+        let draft = parse(json!({
+            "id": "m1", "text": "hi", "reaction_counts": {"love": 3}, "color": "red", "html": "<b>hi</b>",
+            "mentioned_users": ["ada", {"id": "ada"}, "", "grace"], "user": {"id": "eve"}, "created_at": "2020-01-01T00:00:00Z",
+        }))
+        .unwrap();
+        assert_eq!((draft.id.as_str(), draft.text.as_str(), draft.data.html), ("m1", "hi", None));
+        assert_eq!(draft.data.mentioned_users, ["ada", "grace"]);
+        assert_eq!(serde_json::to_value(draft.data.custom).unwrap(), json!({"color": "red"}));
+    }
+
+    #[test]
+    fn servers_may_send_html() {
+        let request = serde_json::from_value(json!({"text": "hi", "html": "<b>hi</b>", "mml": "<x/>"})).unwrap();
+        let draft = Draft::parse(request, 10, true).unwrap();
+        assert_eq!((draft.data.html.as_deref(), draft.data.mml.as_deref()), (Some("<b>hi</b>"), Some("<x/>")));
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        let attachments: Vec<_> = (0..31).map(|_| json!({"type": "image"})).collect();
+        let mentions: Vec<_> = (0..26).map(|n| format!("u{n}")).collect();
+        for (message, kind) in [
+            (json!({}), Kind::Input),
+            (json!({"text": "  "}), Kind::Input),
+            (json!({"text": "12345678901"}), Kind::MessageTooLong),
+            (json!({"text": "a\0b"}), Kind::Input),
+            (json!({"text": "x", "id": "a,b"}), Kind::Input),
+            (json!({"text": "x", "id": "x".repeat(256)}), Kind::Input),
+            (json!({"text": "x", "type": "deleted"}), Kind::Input),
+            (json!({"text": "x", "attachments": attachments}), Kind::Input),
+            (json!({"text": "x", "attachments": ["image"]}), Kind::Input),
+            (json!({"text": "x", "mentioned_users": mentions}), Kind::Input),
+            (json!({"text": "x", "big": "y".repeat(6_000)}), Kind::Input),
+        ] {
+            assert_eq!(parse(message.clone()).unwrap_err().kind, kind, "{message}");
+        }
+        assert!(parse(json!({"text": "ääääääääää"})).is_ok(), "length is in characters");
+        assert!(parse(json!({"attachments": [{"type": "image"}]})).is_ok());
+    }
+
+    #[test]
+    fn replies_count_only_where_they_are_shown() {
+        let reply = parse(json!({"text": "x", "parent_id": "p"})).unwrap();
+        assert_eq!((reply.stored_kind(), reply.counts(false)), (MessageType::Reply, false));
+        assert!(parse(json!({"text": "x", "parent_id": "p", "show_in_channel": true})).unwrap().counts(false));
+        assert!(!parse(json!({"text": "x", "silent": true})).unwrap().counts(false));
+        assert!(!parse(json!({"text": "x"})).unwrap().counts(true));
+    }
+}

@@ -1,0 +1,151 @@
+//! Reading messages: one, some, a page of a channel, a page of a thread.
+
+use std::collections::HashMap;
+
+use wire::Cid;
+use wire::message::{Message as Shown, MessagePage};
+
+use super::load;
+use crate::access::{self, Action, Caller, ChannelAccess};
+use crate::chat::render;
+use crate::ctx::Ctx;
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::store::messages::{Bound, HistoryPage};
+
+/// One message.
+///
+/// # Errors
+/// There is none, or the caller may not read it.
+pub async fn get_message(ctx: &Ctx, caller: &Caller, id: &str, show_deleted: bool) -> Result<Shown> {
+    let (access, row) = load(ctx, caller, id, Action::ReadChannel).await?;
+    let options =
+        render::messages::Options { viewer: caller.user_id(), show_deleted: show_deleted && caller.is_server() };
+    render::messages::one(ctx, &row, access.cid(), options).await
+}
+
+/// Messages of one channel by their ids; unknown ones are left out.
+///
+/// # Errors
+/// Too many ids, or a channel that the caller may not read.
+pub async fn get_many_messages(ctx: &Ctx, caller: &Caller, cid: &Cid, ids: &[String]) -> Result<Vec<Shown>> {
+    if ids.is_empty() || ids.len() > limits::MESSAGES_BY_ID_MAX {
+        return Err(Error::input(format!("ids must name 1 to {} messages", limits::MESSAGES_BY_ID_MAX)));
+    }
+    let access = access::channel(ctx, caller, cid, Action::ReadChannel).await?;
+    let floor = floor_seq(ctx, &access).await?;
+    let mut rows = ctx.store.messages_by_ids(ids).await?;
+    rows.retain(|row| {
+        let seen = access.is_unchecked() || caller.user_id().is_some_and(|user| row.is_visible_to(user));
+        row.channel_id == access.key() && row.seq > floor && seen
+    });
+    rows.sort_unstable_by_key(|row| row.seq);
+    let cids = HashMap::from([(access.key(), cid.clone())]);
+    render::messages::messages(ctx, &rows, &cids, options_for(caller)).await
+}
+
+/// A page of a thread's replies, oldest first.
+///
+/// # Errors
+/// There is no such parent, or the caller may not read it.
+pub async fn get_replies(ctx: &Ctx, caller: &Caller, parent_id: &str, page: &MessagePage) -> Result<Vec<Shown>> {
+    let (access, parent) = load(ctx, caller, parent_id, Action::ReadChannel).await?;
+    let page = history_page(ctx, &access, caller, page).await?;
+    let rows = ctx.store.replies(&parent.id, &page).await?;
+    let cids = HashMap::from([(access.key(), access.cid().clone())]);
+    render::messages::messages(ctx, &rows, &cids, options_for(caller)).await
+}
+
+/// A page of a channel's messages, oldest first.
+///
+/// # Errors
+/// A page that cannot be.
+pub async fn channel_page(
+    ctx: &Ctx,
+    caller: &Caller,
+    access: &ChannelAccess,
+    page: &MessagePage,
+) -> Result<Vec<Shown>> {
+    let page = history_page(ctx, access, caller, page).await?;
+    let rows = ctx.store.history(access.key(), &page).await?;
+    let cids = HashMap::from([(access.key(), access.cid().clone())]);
+    render::messages::messages(ctx, &rows, &cids, options_for(caller)).await
+}
+
+fn options_for(caller: &Caller) -> render::messages::Options<'_> {
+    render::messages::Options { viewer: caller.user_id(), show_deleted: false }
+}
+
+/// Messages up to this number are not shown to the caller.
+///
+/// # Errors
+/// Postgres.
+pub async fn floor_seq(ctx: &Ctx, access: &ChannelAccess) -> Result<i64> {
+    let head = ctx.store.heads(&[access.key()]).await?.pop();
+    let cleared = access.membership.as_ref().map_or(0, |member| member.cleared_seq);
+    Ok(head.map_or(0, |head| head.floor_seq).max(cleared))
+}
+
+/// A limit within its bounds.
+///
+/// # Errors
+/// A limit that is negative or too large.
+pub fn checked_limit(limit: Option<i64>, default: i64, most: i64) -> Result<i64> {
+    match limit {
+        None | Some(0) => Ok(default),
+        Some(limit) if (1..=most).contains(&limit) => Ok(limit),
+        Some(limit) => {
+            Err(Error::input(format!("limit {limit} is not between 1 and {most}")).field("limit", "out of range"))
+        }
+    }
+}
+
+async fn history_page<'a>(
+    ctx: &Ctx,
+    access: &ChannelAccess,
+    caller: &'a Caller,
+    page: &MessagePage,
+) -> Result<HistoryPage<'a>> {
+    Ok(HistoryPage {
+        limit: checked_limit(page.limit, limits::MESSAGE_LIMIT_DEFAULT, limits::MESSAGE_LIMIT_MAX)?,
+        bound: bound(ctx, access, page).await?,
+        floor_seq: floor_seq(ctx, access).await?,
+        viewer: caller.user_id().filter(|_| !access.is_unchecked()),
+    })
+}
+
+/// A bound at the sequence number of a message.
+type BoundAt = fn(i64) -> Bound;
+
+/// The first bound that is set. A message that is gone or elsewhere bounds an empty page's worth: nothing is older than it,
+/// nothing newer.
+async fn bound(ctx: &Ctx, access: &ChannelAccess, page: &MessagePage) -> Result<Bound> {
+    let given = |id: &Option<String>| id.clone().filter(|id| !id.is_empty());
+    let by_id: [(Option<String>, BoundAt); 5] = [
+        (given(&page.id_lt), |seq| Bound::Before { seq, inclusive: false }),
+        (given(&page.id_lte), |seq| Bound::Before { seq, inclusive: true }),
+        (given(&page.id_gt), |seq| Bound::After { seq, inclusive: false }),
+        (given(&page.id_gte), |seq| Bound::After { seq, inclusive: true }),
+        (given(&page.id_around), Bound::Around),
+    ];
+    for (id, bound) in by_id {
+        let Some(id) = id else { continue };
+        let message = ctx.store.message(&id).await?.filter(|message| message.channel_id == access.key());
+        let seq = message.ok_or_else(|| Error::input(format!("message {id} is not in this channel")))?.seq;
+        return Ok(bound(seq));
+    }
+    let at = async |time, before| ctx.store.message_seq_at(access.key(), time, before).await;
+    Ok(if let Some(time) = page.created_at_before {
+        Bound::Before { seq: at(time, true).await?, inclusive: true }
+    } else if let Some(time) = page.created_at_before_or_equal {
+        Bound::Before { seq: at(time, false).await?, inclusive: true }
+    } else if let Some(time) = page.created_at_after {
+        Bound::After { seq: at(time, false).await?, inclusive: false }
+    } else if let Some(time) = page.created_at_after_or_equal {
+        Bound::After { seq: at(time, true).await?, inclusive: false }
+    } else if let Some(time) = page.created_at_around {
+        Bound::Around(at(time, false).await?)
+    } else {
+        Bound::Latest
+    })
+}

@@ -1,0 +1,93 @@
+//! What a channel lets its users send. Pure: everything it looks at has been loaded.
+
+use wire::Timestamp;
+use wire::message::MessageType;
+
+use super::draft::Draft;
+use crate::access::{Action, Caller, ChannelAccess};
+use crate::error::{Error, Kind, Result};
+
+/// May the caller send this, here and now? Slow mode is asked under the channel's lock ([`needs_cooldown`]).
+///
+/// # Errors
+/// The first rule that is broken, with its code.
+pub fn check_send(access: &ChannelAccess, caller: &Caller, draft: &Draft, now: Timestamp) -> Result<()> {
+    check_author(access, caller, now)?;
+    check_content(access, draft)?;
+    if draft.parent_id.is_some() && !access.channel.config.replies {
+        return Err(Error::new(Kind::FeatureOff, "replies are switched off in this channel"));
+    }
+    if draft.quoted_id.is_some() && !access.channel.config.quotes {
+        return Err(Error::new(Kind::FeatureOff, "quoting messages is switched off in this channel"));
+    }
+    if draft.kind == MessageType::System {
+        access.require(Action::CreateSystemMessage)?;
+    }
+    if draft.pinned {
+        access.require(Action::PinMessage)?;
+    }
+    if !draft.data.restricted_visibility.is_empty() {
+        access.require(Action::CreateRestrictedVisibilityMessage)?;
+    }
+    Ok(())
+}
+
+/// Neither banned nor in a frozen channel. Servers may always write.
+///
+/// # Errors
+/// Code 17.
+pub fn check_author(access: &ChannelAccess, caller: &Caller, now: Timestamp) -> Result<()> {
+    if caller.is_server() {
+        return Ok(());
+    }
+    if caller.user().is_some_and(|user| user.is_banned(now)) {
+        return Err(Error::not_allowed("you are banned"));
+    }
+    if access.membership.as_ref().is_some_and(|member| member.is_banned(now)) {
+        return Err(Error::not_allowed("you are banned from this channel"));
+    }
+    check_frozen(access)
+}
+
+/// # Errors
+/// Code 17 in a frozen channel.
+pub fn check_frozen(access: &ChannelAccess) -> Result<()> {
+    if access.channel.row.frozen && !access.allows(Action::UseFrozenChannel) {
+        return Err(Error::not_allowed("this channel is frozen"));
+    }
+    Ok(())
+}
+
+/// What a message may carry, for new messages and for changed ones.
+///
+/// # Errors
+/// Code 17.
+pub fn check_content(access: &ChannelAccess, draft: &Draft) -> Result<()> {
+    if !draft.data.attachments.is_empty() {
+        access.require(Action::CreateAttachment)?;
+    }
+    if !draft.data.mentioned_users.is_empty() || draft.data.mentioned_channel || draft.data.mentioned_here {
+        access.require(Action::CreateMention)?;
+    }
+    if has_link(&draft.text) {
+        access.require(Action::AddLinks)?;
+    }
+    Ok(())
+}
+
+fn has_link(text: &str) -> bool {
+    text.contains("http://") || text.contains("https://") || text.contains("www.")
+}
+
+/// Must the caller wait between messages here?
+pub fn needs_cooldown(access: &ChannelAccess, caller: &Caller) -> bool {
+    access.channel.row.cooldown > 0 && !caller.is_server() && !access.allows(Action::SkipChannelCooldown)
+}
+
+/// Is what the caller writes shown to nobody else?
+pub fn is_shadowed(access: &ChannelAccess, caller: &Caller, now: Timestamp) -> bool {
+    let user = caller.user();
+    let everywhere = user.is_some_and(|user| user.shadow_banned && user.ban_expires.is_none_or(|end| end > now));
+    let here = access.membership.as_ref();
+    everywhere || here.is_some_and(|member| member.shadow_banned && member.ban_expires.is_none_or(|end| end > now))
+}

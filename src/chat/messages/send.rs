@@ -1,0 +1,229 @@
+//! Sending a message. The heart: keep it short, and let whatever a message causes be a reader of the log.
+
+use wire::Cid;
+use wire::Timestamp;
+use wire::event::ChannelFields;
+use wire::message::{Message as Shown, SendMessageRequest};
+
+use super::draft::Draft;
+use super::{body, event_of, only_for, policy, show};
+use crate::access::{self, Action, Caller, ChannelAccess};
+use crate::chat::render::{self, People};
+use crate::ctx::Ctx;
+use crate::error::{Error, Kind, Result};
+use crate::events::{Audience, Event};
+use crate::store::ChannelWrite;
+use crate::store::appender::{Append, Outcome};
+use crate::store::messages::{Effects, Message, NewMessage};
+
+/// Sends a message and returns when it is committed. Sending it again with the same id changes nothing and answers what is
+/// there.
+///
+/// # Errors
+/// See [`Draft::parse`] and [`policy::check_send`]; an id that somebody else's message has (4).
+pub async fn send_message(ctx: &Ctx, caller: &Caller, cid: &Cid, request: SendMessageRequest) -> Result<Shown> {
+    let access = access::channel(ctx, caller, cid, Action::CreateMessage).await?;
+    let draft = Draft::parse(request.message, access.channel.config.max_message_length, caller.is_server())?;
+    let author = caller.acting()?.id.clone();
+    let now = ctx.clock.now();
+    policy::check_send(&access, caller, &draft, now)?;
+    let quoted = quoted_message(ctx, &access, &draft).await?;
+    let shadowed = policy::is_shadowed(&access, caller, now);
+    let effects = Effects {
+        shows_channel: !request.keep_channel_hidden && draft.counts(shadowed),
+        moves_last_message: moves_last_message(&access, &draft) && !shadowed,
+    };
+    let slow = policy::needs_cooldown(&access, caller);
+    if draft.parent_id.is_some() || draft.pinned || slow {
+        return send_under_lock(ctx, caller, &access, draft, &author, shadowed, effects, slow).await;
+    }
+    let message = new_message(&draft, &author, shadowed, None);
+    let shown = preview(ctx, &access, &message, quoted.as_ref()).await?;
+    let only_for = only_for(&author, shadowed, &draft.data.restricted_visibility).unwrap_or_default();
+    let mut event = body("message.new", &access.channel, shown.clone(), Timestamp::AT_COMMIT);
+    event.user = Some(shown.user.clone());
+    let append = Append { channel_id: access.key(), message, effects, body: serde_json::to_string(&event)?, only_for };
+    match ctx.appender.append(append).await? {
+        Outcome::Stored { at } => Ok(Shown { created_at: at, updated_at: at, ..shown }),
+        Outcome::Duplicate(existing) => already_sent(ctx, caller, &access, &existing).await,
+        Outcome::NoChannel => Err(Error::not_found(format!("Can't find channel with id {cid}"))),
+    }
+}
+
+/// The message as a row, before it has a place.
+pub(in crate::chat) fn new_message(
+    draft: &Draft,
+    author: &str,
+    shadowed: bool,
+    pinned_by: Option<String>,
+) -> NewMessage {
+    NewMessage {
+        id: draft.id.clone(),
+        user_id: author.into(),
+        kind: draft.stored_kind().as_str(),
+        text: draft.text.clone(),
+        parent_id: draft.parent_id.clone(),
+        show_in_channel: draft.show_in_channel,
+        quoted_id: draft.quoted_id.clone(),
+        silent: draft.silent,
+        shadowed,
+        counts: draft.counts(shadowed),
+        data: (!draft.data.is_empty()).then(|| draft.data.clone()),
+        pinned_by,
+        pin_expires: draft.pin_expires,
+    }
+}
+
+fn moves_last_message(access: &ChannelAccess, draft: &Draft) -> bool {
+    let skipped_system =
+        draft.kind == wire::message::MessageType::System && access.channel.config.skip_last_msg_update_for_system_msgs;
+    !skipped_system && (draft.parent_id.is_none() || draft.show_in_channel)
+}
+
+/// The message as it will be shown, with [`Timestamp::AT_COMMIT`] for its time.
+async fn preview(ctx: &Ctx, access: &ChannelAccess, new: &NewMessage, quoted: Option<&Message>) -> Result<Shown> {
+    let row = Message {
+        channel_id: access.key(),
+        seq: 0,
+        id: new.id.clone(),
+        user_id: new.user_id.clone(),
+        kind: new.kind.into(),
+        text: new.text.clone(),
+        parent_id: None,
+        show_in_channel: false,
+        quoted_id: new.quoted_id.clone(),
+        silent: new.silent,
+        shadowed: new.shadowed,
+        counts: new.counts,
+        counted: 0,
+        data: new.data.clone(),
+        reactions: None,
+        reply_count: 0,
+        deleted_reply_count: 0,
+        participants: Vec::new(),
+        pinned_at: None,
+        pinned_by: None,
+        pin_expires: None,
+        created_at: Timestamp::AT_COMMIT,
+        updated_at: Timestamp::AT_COMMIT,
+        text_updated_at: None,
+        deleted_at: None,
+    };
+    let named = render::messages::people_of(&row)
+        .into_iter()
+        .chain(quoted.map(render::messages::people_of).unwrap_or_default());
+    let people = People::for_event(ctx, named).await?;
+    let around = render::messages::Around {
+        quoted,
+        channel_role: access.membership.as_ref().map(|member| member.channel_role.as_str()),
+        ..Default::default()
+    };
+    Ok(render::messages::message(&row, access.cid(), &people, around, ctx.clock.now()))
+}
+
+async fn quoted_message(ctx: &Ctx, access: &ChannelAccess, draft: &Draft) -> Result<Option<Message>> {
+    let Some(id) = &draft.quoted_id else {
+        return Ok(None);
+    };
+    let quoted = ctx.store.message(id).await?.filter(|quoted| quoted.channel_id == access.key());
+    quoted.map(Some).ok_or_else(|| Error::input(format!("the quoted message {id} is not in this channel")))
+}
+
+/// The id is taken. By this very message, sent again after an answer was lost: that is fine.
+async fn already_sent(ctx: &Ctx, caller: &Caller, access: &ChannelAccess, existing: &Message) -> Result<Shown> {
+    if existing.channel_id == access.key() && Some(existing.user_id.as_str()) == caller.user_id() {
+        return show(ctx, caller, access, existing).await;
+    }
+    Err(Error::input(format!("a message with id {} already exists", existing.id)))
+}
+
+/// The way of messages that look at or change other rows of the channel: replies, pinned ones, and those in slow mode.
+#[expect(clippy::too_many_arguments, reason = "all of them were just worked out by the only caller")]
+async fn send_under_lock(
+    ctx: &Ctx,
+    caller: &Caller,
+    access: &ChannelAccess,
+    draft: Draft,
+    author: &str,
+    shadowed: bool,
+    effects: Effects,
+    slow: bool,
+) -> Result<Shown> {
+    let missing = || Error::not_found(format!("Can't find channel with id {}", access.cid()));
+    let mut write = ctx.store.write_channel(access.key()).await?.ok_or_else(missing)?;
+    if slow {
+        check_cooldown(&mut write, access, author).await?;
+    }
+    if let Some(parent_id) = &draft.parent_id {
+        check_parent(&mut write, parent_id).await?;
+    }
+    let new = new_message(&draft, author, shadowed, draft.pinned.then(|| author.to_owned()));
+    let Some(row) = write.insert_message(&new, effects).await? else {
+        let existing =
+            ctx.store.message(&draft.id).await?.ok_or_else(|| Error::internal("a message id is taken by nothing"))?;
+        return already_sent(ctx, caller, access, &existing).await;
+    };
+    let mut shown = render::messages::one(ctx, &row, access.cid(), render::messages::Options::default()).await?;
+    let parent = match &draft.parent_id {
+        Some(parent_id) if !shadowed => write.count_reply(parent_id, author).await?,
+        _ => None,
+    };
+    add_events(ctx, &mut write, access, &row, &shown, parent).await?;
+    ctx.announcer.tell(write.commit().await?).await;
+    shown.own_reactions = Vec::new();
+    Ok(shown)
+}
+
+async fn check_cooldown(write: &mut ChannelWrite, access: &ChannelAccess, author: &str) -> Result<()> {
+    let seconds = i64::from(access.channel.row.cooldown);
+    let since = write.now().plus_seconds(-seconds);
+    if write.has_message_since(author, since).await? {
+        return Err(Error::new(
+            Kind::Cooldown,
+            format!("this channel is in slow mode: wait {seconds} seconds between messages"),
+        ));
+    }
+    Ok(())
+}
+
+async fn check_parent(write: &mut ChannelWrite, parent_id: &str) -> Result<()> {
+    match write.message(parent_id).await? {
+        None => Err(Error::input(format!("parent message {parent_id} doesn't exist in this channel"))),
+        Some(parent) if parent.parent_id.is_some() => {
+            Err(Error::new(Kind::NestedReply, "a reply cannot be replied to: threads are one level deep"))
+        }
+        Some(parent) if parent.deleted_at.is_some() => Err(Error::input("the parent message is deleted")),
+        Some(_) => Ok(()),
+    }
+}
+
+/// `message.new`; for a reply also the changed parent, and a word to those who take part in the thread.
+async fn add_events(
+    ctx: &Ctx,
+    write: &mut ChannelWrite,
+    access: &ChannelAccess,
+    row: &Message,
+    shown: &Shown,
+    parent: Option<Message>,
+) -> Result<()> {
+    let mut event = body("message.new", &access.channel, shown.clone(), write.now());
+    event.user = Some(shown.user.clone());
+    write.event(Event::new(&event, super::audience_of(row))?.about(&row.user_id));
+    let Some(parent) = parent else {
+        return Ok(());
+    };
+    let shown_parent = render::messages::one(ctx, &parent, access.cid(), render::messages::Options::default()).await?;
+    write.event(event_of("message.updated", &access.channel, &parent, shown_parent, write.now())?);
+    let people = People::for_event(ctx, render::channels::people_of(&access.channel)).await?;
+    for participant in parent.participants.iter().chain([&parent.user_id]).filter(|id| **id != row.user_id) {
+        let mut event = wire::Event::new("notification.thread_message_new", write.now());
+        event.channel_fields = Some(ChannelFields::new(access.cid(), access.channel.row.team.as_deref()));
+        event.channel = Some(render::channels::channel(&access.channel, Some(&write.head), &people, None));
+        event.message_id = Some(row.id.clone());
+        event.message = Some(shown.clone());
+        event.thread_id = Some(parent.id.clone());
+        event.watcher_count = Some(0);
+        write.unnumbered_event(Event::new(&event, Audience::AbsentUser(participant.clone()))?);
+    }
+    Ok(())
+}

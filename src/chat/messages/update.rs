@@ -1,0 +1,205 @@
+//! Changing a message: whole (`POST`) or in part (`PUT`). Pinning is a change of two keys with a permission of its own.
+
+use serde_json::{Map, Value};
+use wire::Timestamp;
+use wire::message::{MESSAGE_KEYS, Message as Shown, MessageRequest, UpdateMessagePartialRequest, UserReference};
+
+use super::draft::{self, Draft};
+use super::{load, policy, show};
+use crate::access::{Action, Caller, ChannelAccess};
+use crate::chat::{custom, render};
+use crate::ctx::Ctx;
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::store::messages::{Message, MessageData};
+
+/// Replaces a message.
+///
+/// # Errors
+/// There is none, the caller may not, or the new one could not be sent.
+pub async fn update_message(ctx: &Ctx, caller: &Caller, id: &str, request: MessageRequest) -> Result<Shown> {
+    let (access, row) = load(ctx, caller, id, Action::UpdateMessage).await?;
+    let text_chars_max = access.channel.config.max_message_length;
+    let pins = request.pinned != row.is_pinned(ctx.clock.now());
+    let draft = Draft::parse(MessageRequest { id: Some(id.into()), ..request }, text_chars_max, caller.is_server())?;
+    access.require_with_thing_of(Action::UpdateMessage, &row.user_id)?;
+    policy::check_author(&access, caller, ctx.clock.now())?;
+    policy::check_content(&access, &draft)?;
+    if pins {
+        access.require(Action::PinMessage)?;
+    }
+    change(ctx, caller, &access, id, |message, now, pinned_by| {
+        message.text = draft.text;
+        message.silent = draft.silent;
+        message.quoted_id = draft.quoted_id;
+        let before = message.data.take().unwrap_or_default();
+        // Who may see a message is settled when it is sent.
+        let data = MessageData { restricted_visibility: before.restricted_visibility, i18n: before.i18n, ..draft.data };
+        message.data = (!data.is_empty()).then_some(data);
+        pin(message, draft.pinned, draft.pin_expires, now, pinned_by);
+        Ok(())
+    })
+    .await
+}
+
+/// Changes some keys of a message.
+///
+/// # Errors
+/// There is none, the caller may not, or a key cannot be changed or not to this.
+pub async fn update_message_partial(
+    ctx: &Ctx,
+    caller: &Caller,
+    id: &str,
+    request: UpdateMessagePartialRequest,
+) -> Result<Shown> {
+    let (access, row) = load(ctx, caller, id, Action::UpdateMessage).await?;
+    let set = request.set.0;
+    let is_pin = |key: &str| matches!(key, "pinned" | "pin_expires");
+    let pins = set.keys().chain(&request.unset).any(|key| is_pin(key));
+    let more = set.keys().chain(&request.unset).any(|key| !is_pin(key));
+    if set.is_empty() && request.unset.is_empty() {
+        return Err(Error::input("set or unset must name something to change"));
+    }
+    if pins {
+        access.require(Action::PinMessage)?;
+    }
+    if more {
+        access.require_with_thing_of(Action::UpdateMessage, &row.user_id)?;
+        policy::check_author(&access, caller, ctx.clock.now())?;
+    }
+    let text_chars_max = access.channel.config.max_message_length;
+    let from_server = caller.is_server();
+    let content = |message: &Message| Draft {
+        id: String::new(),
+        text: message.text.clone(),
+        kind: wire::message::MessageType::Regular,
+        parent_id: None,
+        show_in_channel: false,
+        quoted_id: None,
+        silent: false,
+        pinned: false,
+        pin_expires: None,
+        data: message.data().into_owned(),
+    };
+    change(ctx, caller, &access, id, |message, now, pinned_by| {
+        let mut data = message.data.take().unwrap_or_default();
+        apply(message, &mut data, set, &request.unset, text_chars_max, from_server, now, pinned_by)?;
+        custom::check(&data.custom, limits::CUSTOM_BYTES_MAX, "message")?;
+        message.data = (!data.is_empty()).then_some(data);
+        if more { policy::check_content(&access, &content(message)) } else { Ok(()) }
+    })
+    .await
+}
+
+/// Changes a message under the channel's lock and tells of it.
+async fn change(
+    ctx: &Ctx,
+    caller: &Caller,
+    access: &ChannelAccess,
+    id: &str,
+    change: impl FnOnce(&mut Message, Timestamp, &str) -> Result<()>,
+) -> Result<Shown> {
+    let missing = || Error::not_found(format!("message with id {id} doesn't exist"));
+    let mut write = ctx.store.write_channel(access.key()).await?.ok_or_else(missing)?;
+    let mut message = write.message(id).await?.ok_or_else(missing)?;
+    if message.deleted_at.is_some() {
+        return Err(Error::input("a deleted message cannot be changed"));
+    }
+    let before = message.text.clone();
+    let now = write.now();
+    let changed_by = caller.user_id().unwrap_or(&message.user_id).to_owned();
+    change(&mut message, now, &changed_by)?;
+    message.updated_at = now;
+    if message.text != before {
+        message.text_updated_at = Some(now);
+    }
+    let row = write.put_message(&message).await?;
+    let shown = render::messages::one(ctx, &row, access.cid(), render::messages::Options::default()).await?;
+    let mut event = super::body("message.updated", &access.channel, shown.clone(), now);
+    event.user = Some(shown.user);
+    write.event(crate::events::Event::new(&event, super::audience_of(&row))?.about(&row.user_id));
+    ctx.announcer.tell(write.commit().await?).await;
+    show(ctx, caller, access, &row).await
+}
+
+fn pin(message: &mut Message, pinned: bool, expires: Option<Timestamp>, now: Timestamp, by: &str) {
+    if !pinned {
+        (message.pinned_at, message.pinned_by, message.pin_expires) = (None, None, None);
+        return;
+    }
+    if !message.is_pinned(now) {
+        message.pinned_at = Some(now);
+        message.pinned_by = Some(by.into());
+    }
+    message.pin_expires = expires;
+}
+
+/// Sets and removes keys, each checked as if it were sent.
+#[expect(clippy::too_many_arguments, reason = "one call, and each is one fact about it")]
+fn apply(
+    message: &mut Message,
+    data: &mut MessageData,
+    set: Map<String, Value>,
+    unset: &[String],
+    text_chars_max: i64,
+    from_server: bool,
+    now: Timestamp,
+    changed_by: &str,
+) -> Result<()> {
+    let wrong = |key: &str| Error::input(format!("set.{key} is of the wrong kind")).field(key, "wrong kind");
+    let expires = match set.get("pin_expires") {
+        None => message.pin_expires,
+        Some(Value::Null) => None,
+        Some(value) => Some(value.as_str().and_then(Timestamp::parse).ok_or_else(|| wrong("pin_expires"))?),
+    };
+    for (key, value) in set {
+        match key.as_str() {
+            "text" => {
+                message.text = draft::checked_text(value.as_str().ok_or_else(|| wrong(&key))?.into(), text_chars_max)?;
+            }
+            "attachments" => data.attachments = draft::checked_attachments(list(value).ok_or_else(|| wrong(&key))?)?,
+            "mentioned_users" => {
+                let mentions: Vec<UserReference> = serde_json::from_value(value).map_err(|_| wrong(&key))?;
+                data.mentioned_users = draft::checked_mentions(mentions)?;
+            }
+            "silent" => message.silent = value.as_bool().ok_or_else(|| wrong(&key))?,
+            "show_in_channel" => message.show_in_channel = value.as_bool().ok_or_else(|| wrong(&key))?,
+            "quoted_message_id" => message.quoted_id = value.as_str().filter(|id| !id.is_empty()).map(Into::into),
+            "pinned" => pin(message, value.as_bool().ok_or_else(|| wrong(&key))?, expires, now, changed_by),
+            "pin_expires" => message.pin_expires = expires,
+            "html" if from_server => data.html = value.as_str().map(Into::into),
+            "mml" if from_server => data.mml = value.as_str().map(Into::into),
+            key if is_reserved(key) => {
+                return Err(Error::input(format!("{key} cannot be set")).field(key, "cannot be set"));
+            }
+            key => custom::set(&mut data.custom, key, value),
+        }
+    }
+    for key in unset {
+        match key.as_str() {
+            "text" => message.text.clear(),
+            "attachments" => data.attachments.clear(),
+            "mentioned_users" => data.mentioned_users.clear(),
+            "quoted_message_id" => message.quoted_id = None,
+            "pinned" => pin(message, false, None, now, changed_by),
+            "pin_expires" => message.pin_expires = None,
+            key if is_reserved(key) => {
+                return Err(Error::input(format!("{key} cannot be unset")).field(key, "cannot be unset"));
+            }
+            key => custom::unset(&mut data.custom, key),
+        }
+    }
+    Ok(())
+}
+
+fn is_reserved(key: &str) -> bool {
+    MESSAGE_KEYS.contains(&key.split('.').next().unwrap_or_default())
+}
+
+fn list(value: Value) -> Option<Vec<Value>> {
+    match value {
+        Value::Array(list) => Some(list),
+        Value::Null => Some(Vec::new()),
+        _ => None,
+    }
+}

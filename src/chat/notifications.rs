@@ -1,0 +1,126 @@
+//! The `notification.*` twins of events, for members who are connected but do not watch: the event with the channel, and
+//! for new messages with the member's own unread numbers.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Weak};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::chat::render::{self, People};
+use crate::ctx::Ctx;
+use crate::error::Result;
+use crate::events::Event;
+use crate::realtime::notify::Twins;
+use crate::store::unread::Totals;
+
+/// Makes twins with the parts of a node, which exists only after what needs this.
+pub struct Notifications {
+    pub ctx: std::sync::OnceLock<Weak<Ctx>>,
+}
+
+#[async_trait]
+impl Twins for Notifications {
+    async fn twins(&self, events: &[(&Event, Vec<Arc<str>>)]) -> Vec<HashMap<Arc<str>, Bytes>> {
+        let Some(ctx) = self.ctx.get().and_then(Weak::upgrade) else {
+            return vec![HashMap::new(); events.len()];
+        };
+        match twins(&ctx, events).await {
+            Ok(twins) => twins,
+            Err(error) => {
+                tracing::warn!(?error, "notifications could not be made");
+                vec![HashMap::new(); events.len()]
+            }
+        }
+    }
+}
+
+async fn twins(ctx: &Ctx, events: &[(&Event, Vec<Arc<str>>)]) -> Result<Vec<HashMap<Arc<str>, Bytes>>> {
+    let channels = channels_json(ctx, events).await?;
+    let totals = totals(ctx, events).await?;
+    let none = Totals::default();
+    let twins = events.iter().map(|(event, users)| {
+        let Some(channel) = event.channel_id.and_then(|id| channels.get(&id)) else {
+            // Deleted for good: the event itself carries the channel.
+            return users.iter().filter_map(|user| Some((user.clone(), twin(event, None, None)?))).collect();
+        };
+        let with_numbers = event.kind == "message.new";
+        let body = |user: &Arc<str>| {
+            let numbers = with_numbers.then(|| totals.get(&**user).unwrap_or(&none));
+            twin(event, Some(channel).filter(|_| with_numbers), numbers)
+        };
+        users.iter().filter_map(|user| Some((user.clone(), body(user)?))).collect()
+    });
+    Ok(twins.collect())
+}
+
+/// `{"type":"message.new",…}` becomes `{"type":"notification.message_new",…,"channel":…,"unread_count":…}`.
+fn twin(event: &Event, channel: Option<&String>, totals: Option<&Totals>) -> Option<Bytes> {
+    let body = std::str::from_utf8(&event.body).ok()?;
+    let rest = body.strip_prefix("{\"type\":\"")?.strip_prefix(event.kind.as_str())?.strip_suffix('}')?;
+    let mut twin = format!("{{\"type\":\"notification.{}{rest}", event.kind.replace('.', "_"));
+    if let Some(channel) = channel {
+        twin.push_str(",\"channel\":");
+        twin.push_str(channel);
+    }
+    if let Some(Totals { messages, channels, .. }) = totals {
+        twin.push_str(&format!(
+            ",\"total_unread_count\":{messages},\"unread_count\":{messages},\"unread_channels\":{channels}"
+        ));
+    }
+    twin.push('}');
+    Some(twin.into())
+}
+
+async fn channels_json(ctx: &Ctx, events: &[(&Event, Vec<Arc<str>>)]) -> Result<HashMap<i64, String>> {
+    let keys: Vec<i64> =
+        events.iter().filter_map(|(event, _)| event.channel_id).collect::<HashSet<_>>().into_iter().collect();
+    let channels = ctx.caches.channels_by_keys(&keys).await?;
+    let heads: HashMap<i64, _> =
+        ctx.store.heads(&keys).await?.into_iter().map(|head| (head.channel_id, head)).collect();
+    let people =
+        People::for_event(ctx, channels.values().flat_map(|channel| render::channels::people_of(channel))).await?;
+    let json = |(key, channel): (&i64, &Arc<crate::access::caches::LoadedChannel>)| {
+        let shown = render::channels::channel(channel, heads.get(key), &people, None);
+        Ok((*key, serde_json::to_string(&shown)?))
+    };
+    channels.iter().map(json).collect()
+}
+
+async fn totals(ctx: &Ctx, events: &[(&Event, Vec<Arc<str>>)]) -> Result<HashMap<String, Totals>> {
+    let new_messages = events.iter().filter(|(event, _)| event.kind == "message.new");
+    let users: Vec<String> = new_messages
+        .flat_map(|(_, users)| users.iter().map(ToString::to_string))
+        .collect::<HashSet<_>>()
+        .into_iter()
+        .collect();
+    if users.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let totals = ctx.store.unread_totals(&users).await?;
+    Ok(totals.into_iter().map(|totals| (totals.user_id.clone(), totals)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::events::Audience;
+    use wire::Timestamp;
+
+    #[test]
+    fn a_twin_is_the_event_under_another_name_with_more() {
+        let mut event = Event::internal("message.new", Timestamp::from_micros(0));
+        event.audience = Audience::CHANNEL;
+        event.body = Bytes::from_static(b"{\"type\":\"message.new\",\"cid\":\"a:b\",\"watcher_count\":2}");
+        let totals = Totals { user_id: "ada".into(), messages: 3, channels: 1 };
+        let twin = twin(&event, Some(&"{\"id\":\"b\"}".to_owned()), Some(&totals)).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&twin).unwrap();
+        assert_eq!(
+            value,
+            serde_json::json!({
+                "type": "notification.message_new", "cid": "a:b", "watcher_count": 2, "channel": {"id": "b"},
+                "total_unread_count": 3, "unread_count": 3, "unread_channels": 1,
+            })
+        );
+    }
+}

@@ -1,0 +1,211 @@
+//! Messages, with the users, quoted messages and reactions that they name.
+
+use std::collections::{BTreeMap, HashMap};
+
+use wire::member::MemberInMessage;
+use wire::message::{Message as Shown, MessageType};
+use wire::reaction::{Reaction as ShownReaction, ReactionBy, ReactionGroup, ReactionSummary};
+use wire::{Cid, Custom, Timestamp};
+
+use super::{People, html};
+use crate::ctx::Ctx;
+use crate::error::Result;
+use crate::limits;
+use crate::store::messages::Message;
+use crate::store::reactions::{Aggregates, Reaction};
+
+/// What a message shows beyond its own row.
+#[derive(Default)]
+pub struct Around<'a> {
+    pub quoted: Option<&'a Message>,
+    pub own_reactions: Vec<Reaction>,
+    /// The author's role in the channel.
+    pub channel_role: Option<&'a str>,
+    /// Show what a deleted message said.
+    pub show_deleted: bool,
+}
+
+/// One message, from what was loaded for it.
+pub fn message(row: &Message, cid: &Cid, people: &People, around: Around<'_>, now: Timestamp) -> Shown {
+    let data = row.data();
+    let deleted = row.deleted_at.is_some() && !around.show_deleted;
+    let pinned = row.is_pinned(now) && row.deleted_at.is_none();
+    let kind =
+        if row.deleted_at.is_some() { MessageType::Deleted } else { MessageType::parse(&row.kind).unwrap_or_default() };
+    let text = if deleted { String::new() } else { row.text.clone() };
+    let people_of = |ids: &[String], most: usize| ids.iter().take(most).filter_map(|id| people.find(id)).collect();
+    Shown {
+        id: row.id.clone(),
+        html: data.html.clone().filter(|_| !deleted).unwrap_or_else(|| html::render(&text)),
+        text,
+        kind,
+        cid: cid.clone(),
+        user: people.get(&row.user_id),
+        member: around.channel_role.map(|role| MemberInMessage { channel_role: role.into() }),
+        attachments: if deleted { Vec::new() } else { data.attachments.clone() },
+        reactions: row.reactions.as_ref().map(|aggregates| summary(aggregates, people)).unwrap_or_default(),
+        own_reactions: around.own_reactions.iter().map(|reaction| self::reaction(reaction, people)).collect(),
+        parent_id: row.parent_id.clone(),
+        show_in_channel: row.parent_id.is_some().then_some(row.show_in_channel),
+        reply_count: i64::from(row.reply_count),
+        deleted_reply_count: i64::from(row.deleted_reply_count),
+        thread_participants: people_of(&row.participants, limits::THREAD_PARTICIPANTS_MAX),
+        mentioned_users: people_of(&data.mentioned_users, limits::MENTIONS_MAX),
+        mentioned_channel: data.mentioned_channel,
+        mentioned_here: data.mentioned_here,
+        mentioned_roles: data.mentioned_roles.clone(),
+        quoted_message_id: row.quoted_id.clone(),
+        quoted_message: around.quoted.map(|quoted| Box::new(message(quoted, cid, people, Around::default(), now))),
+        silent: row.silent,
+        shadowed: row.shadowed,
+        pinned,
+        pinned_at: row.pinned_at.filter(|_| pinned),
+        pinned_by: row.pinned_by.as_ref().filter(|_| pinned).map(|id| people.get(id)),
+        pin_expires: row.pin_expires.filter(|_| pinned),
+        restricted_visibility: data.restricted_visibility.clone(),
+        command: data.command.clone(),
+        args: data.args.clone(),
+        mml: data.mml.clone().filter(|_| !deleted),
+        i18n: data.i18n.clone().filter(|_| !deleted),
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+        message_text_updated_at: row.text_updated_at,
+        deleted_at: row.deleted_at,
+        custom: if deleted { Custom::default() } else { Custom(data.custom.clone()) },
+    }
+}
+
+/// The users whom a message names.
+pub fn people_of(row: &Message) -> Vec<String> {
+    let data = row.data();
+    let mut ids = vec![row.user_id.clone()];
+    ids.extend(data.mentioned_users.iter().cloned());
+    ids.extend(row.pinned_by.iter().cloned());
+    ids.extend(row.participants.iter().take(limits::THREAD_PARTICIPANTS_MAX).cloned());
+    if let Some(aggregates) = &row.reactions {
+        ids.extend(aggregates.latest.iter().map(|reaction| reaction.user_id.clone()));
+    }
+    ids
+}
+
+/// A reaction.
+pub fn reaction(row: &Reaction, people: &People) -> ShownReaction {
+    ShownReaction {
+        message_id: row.message_id.clone(),
+        user_id: row.user_id.clone(),
+        user: people.get(&row.user_id),
+        kind: row.kind.clone(),
+        score: row.score,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+        custom: Custom(row.custom.clone()),
+    }
+}
+
+fn summary(aggregates: &Aggregates, people: &People) -> ReactionSummary {
+    let groups = &aggregates.groups;
+    let numbers = |number: fn(&crate::store::reactions::Group) -> i64| -> BTreeMap<String, i64> {
+        groups.iter().map(|(kind, group)| (kind.clone(), number(group))).collect()
+    };
+    let by = |kind: &str| {
+        let latest = aggregates.latest.iter().filter(|reaction| reaction.kind == kind);
+        latest
+            .map(|reaction| ReactionBy { user_id: reaction.user_id.clone(), created_at: reaction.created_at })
+            .collect()
+    };
+    ReactionSummary {
+        reaction_counts: numbers(|group| group.count),
+        reaction_scores: numbers(|group| group.sum_scores),
+        reaction_groups: groups
+            .iter()
+            .map(|(kind, group)| {
+                let shown = ReactionGroup {
+                    count: group.count,
+                    sum_scores: group.sum_scores,
+                    first_reaction_at: group.first_at,
+                    last_reaction_at: group.last_at,
+                    latest_reactions_by: by(kind),
+                };
+                (kind.clone(), shown)
+            })
+            .collect(),
+        latest_reactions: aggregates.latest.iter().map(|reaction| self::reaction(reaction, people)).collect(),
+    }
+}
+
+/// How a list of messages is to be rendered.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options<'a> {
+    /// Whose own reactions to show.
+    pub viewer: Option<&'a str>,
+    pub show_deleted: bool,
+}
+
+/// Messages of any channels in the order given; `cids` names the channels.
+///
+/// # Errors
+/// Postgres.
+pub async fn messages(
+    ctx: &Ctx,
+    rows: &[Message],
+    cids: &HashMap<i64, Cid>,
+    options: Options<'_>,
+) -> Result<Vec<Shown>> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let quoted_ids: Vec<String> = rows.iter().filter_map(|row| row.quoted_id.clone()).collect();
+    let with_reactions: Vec<String> =
+        rows.iter().filter(|row| row.reactions.is_some()).map(|row| row.id.clone()).collect();
+    let mut authors: Vec<(i64, String)> = rows.iter().map(|row| (row.channel_id, row.user_id.clone())).collect();
+    authors.sort_unstable();
+    authors.dedup();
+    let (author_channels, author_ids): (Vec<i64>, Vec<String>) = authors.into_iter().unzip();
+    let (quoted, own, roles) = tokio::try_join!(
+        async { if quoted_ids.is_empty() { Ok(Vec::new()) } else { ctx.store.messages_by_ids(&quoted_ids).await } },
+        async {
+            match options.viewer {
+                Some(viewer) if !with_reactions.is_empty() => ctx.store.own_reactions(&with_reactions, viewer).await,
+                _ => Ok(Vec::new()),
+            }
+        },
+        ctx.store.channel_roles(&author_channels, &author_ids),
+    )?;
+    let people = People::load(ctx, rows.iter().chain(&quoted).flat_map(people_of)).await?;
+    let quoted: HashMap<&str, &Message> = quoted
+        .iter()
+        .filter(|message| options.viewer.is_none_or(|viewer| message.is_visible_to(viewer)))
+        .map(|message| (message.id.as_str(), message))
+        .collect();
+    let roles: HashMap<(i64, &str), &str> =
+        roles.iter().map(|(channel, user, role)| ((*channel, user.as_str()), role.as_str())).collect();
+    let mut own_reactions: HashMap<String, Vec<Reaction>> = HashMap::new();
+    for reaction in own {
+        own_reactions.entry(reaction.message_id.clone()).or_default().push(reaction);
+    }
+    let now = ctx.clock.now();
+    let shown = rows.iter().filter_map(|row| {
+        let around = Around {
+            quoted: row
+                .quoted_id
+                .as_deref()
+                .and_then(|id| quoted.get(id).copied())
+                .filter(|quoted| quoted.channel_id == row.channel_id),
+            own_reactions: own_reactions.remove(&row.id).unwrap_or_default(),
+            channel_role: roles.get(&(row.channel_id, row.user_id.as_str())).copied(),
+            show_deleted: options.show_deleted,
+        };
+        Some(message(row, cids.get(&row.channel_id)?, &people, around, now))
+    });
+    Ok(shown.collect())
+}
+
+/// One message for one reader, or for an event.
+///
+/// # Errors
+/// Postgres.
+pub async fn one(ctx: &Ctx, row: &Message, cid: &Cid, options: Options<'_>) -> Result<Shown> {
+    let cids = HashMap::from([(row.channel_id, cid.clone())]);
+    let mut shown = messages(ctx, std::slice::from_ref(row), &cids, options).await?;
+    Ok(shown.remove(0))
+}

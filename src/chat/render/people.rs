@@ -1,0 +1,63 @@
+//! The users that one answer or event names, loaded together.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use wire::Timestamp;
+
+use super::users;
+use crate::ctx::Ctx;
+use crate::error::Result;
+use crate::store::users::User;
+
+/// Users by id, as everybody sees them.
+#[derive(Clone, Debug, Default)]
+pub struct People(HashMap<String, Arc<wire::user::User>>);
+
+impl People {
+    /// Loads users for an answer: who is online is asked for now.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn load(ctx: &Ctx, ids: impl IntoIterator<Item = String>) -> Result<Self> {
+        let ids: Vec<String> = ids.into_iter().collect::<HashSet<_>>().into_iter().collect();
+        if ids.is_empty() {
+            return Ok(Self::default());
+        }
+        let rows = ctx.caches.users(&ids).await?;
+        let online = ctx.engine.presence.online(&ids).await;
+        Ok(Self::of(rows.into_values(), |id| online.contains(id)))
+    }
+
+    /// Loads users for an event: who is online may be some seconds old, so that an event costs no question.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn for_event(ctx: &Ctx, ids: impl IntoIterator<Item = String>) -> Result<Self> {
+        let ids: Vec<String> = ids.into_iter().collect();
+        let rows = ctx.caches.users(&ids).await?;
+        let mut online = HashSet::new();
+        for id in ids {
+            if ctx.realtime.is_here(&id) || ctx.caches.was_online(&id, &*ctx.engine.presence).await {
+                online.insert(id);
+            }
+        }
+        Ok(Self::of(rows.into_values(), |id| online.contains(id)))
+    }
+
+    fn of(rows: impl Iterator<Item = Arc<User>>, online: impl Fn(&str) -> bool) -> Self {
+        Self(rows.map(|row| (row.id.clone(), Arc::new(users::public(&row, online(&row.id))))).collect())
+    }
+
+    /// The user, or somebody of that name of whom nothing is known: a user may be deleted and their messages stay.
+    pub fn get(&self, id: &str) -> Arc<wire::user::User> {
+        self.0.get(id).cloned().unwrap_or_else(|| {
+            Arc::new(users::public(&User::new(id, crate::access::caller::USER_ROLE, Timestamp::from_micros(0)), false))
+        })
+    }
+
+    /// The user, if there is one.
+    pub fn find(&self, id: &str) -> Option<Arc<wire::user::User>> {
+        self.0.get(id).cloned()
+    }
+}

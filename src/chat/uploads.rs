@@ -1,0 +1,274 @@
+//! Files and images that users upload, and how they are served.
+//!
+//! A file's URL cannot be guessed. What a browser might run (HTML, SVG, scripts) is only ever offered for download, under a
+//! type that no browser sniffs and a policy that would not let it run.
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, pin_mut};
+use object_store::buffered::BufWriter;
+use object_store::path::Path;
+use object_store::{GetOptions, GetResult, ObjectStoreExt};
+use tokio::io::AsyncWriteExt;
+use wire::Cid;
+use wire::app::UploadConfig;
+
+use crate::access::{self, Action, Caller};
+use crate::ctx::Ctx;
+use crate::error::{Error, Kind, Result};
+use crate::store::uploads::Upload;
+use crate::{ids, limits};
+
+/// What is uploaded decides which of the app's rules apply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UploadKind {
+    File,
+    Image,
+}
+
+/// Extensions that may be shown in a browser, with their types.
+const SHOWN: &[(&str, &str)] = &[
+    ("avif", "image/avif"),
+    ("bmp", "image/bmp"),
+    ("flac", "audio/flac"),
+    ("gif", "image/gif"),
+    ("heic", "image/heic"),
+    ("heif", "image/heif"),
+    ("jpeg", "image/jpeg"),
+    ("jpg", "image/jpeg"),
+    ("m4a", "audio/mp4"),
+    ("mov", "video/quicktime"),
+    ("mp3", "audio/mpeg"),
+    ("mp4", "video/mp4"),
+    ("ogg", "audio/ogg"),
+    ("png", "image/png"),
+    ("txt", "text/plain; charset=utf-8"),
+    ("wav", "audio/wav"),
+    ("webm", "video/webm"),
+    ("webp", "image/webp"),
+];
+
+/// Extensions of images (the documented formats).
+const IMAGES: &[&str] = &["avif", "bmp", "gif", "heic", "heif", "jpeg", "jpg", "png", "svg", "webp"];
+
+/// Stores a file and gives back the path of its URL.
+///
+/// # Errors
+/// The caller may not, the app's rules forbid it (4), or it is too large (22).
+pub async fn upload(
+    ctx: &Ctx,
+    caller: &Caller,
+    cid: Option<&Cid>,
+    kind: UploadKind,
+    name: &str,
+    mime_type: Option<&str>,
+    content: impl Stream<Item = Result<Bytes>>,
+) -> Result<String> {
+    let channel_id = match cid {
+        Some(cid) => {
+            let access = access::channel(ctx, caller, cid, Action::UploadAttachment).await?;
+            if !access.channel.config.uploads {
+                return Err(Error::new(Kind::FeatureOff, "uploads are switched off in this channel"));
+            }
+            Some(access.key())
+        }
+        None => None,
+    };
+    let user = caller.acting()?.id.clone();
+    let name = clean_name(name)?;
+    let app = ctx.caches.app();
+    let rules = if kind == UploadKind::Image { &app.image_upload_config } else { &app.file_upload_config };
+    let mime_type =
+        mime_type.filter(|mime| !mime.is_empty()).unwrap_or("application/octet-stream").to_ascii_lowercase();
+    check_rules(rules, kind, &name, &mime_type)?;
+    let size_max = if rules.size_limit == 0 { limits::UPLOAD_BYTES_MAX } else { rules.size_limit };
+
+    let key = format!("{}/{name}", ids::unguessable());
+    let mut writer = BufWriter::new(ctx.objects.clone(), path_of(&key));
+    let size_bytes = match copy(&mut writer, content, size_max).await {
+        Ok(size) => size,
+        Err(error) => {
+            // Best effort: what was written so far belongs to nothing.
+            let _ = writer.abort().await;
+            return Err(error);
+        }
+    };
+    let upload = Upload { key: key.clone(), channel_id, user_id: user, name, mime_type, size_bytes };
+    ctx.store.insert_upload(&upload).await?;
+    Ok(key)
+}
+
+async fn copy(writer: &mut BufWriter, content: impl Stream<Item = Result<Bytes>>, size_max: i64) -> Result<i64> {
+    pin_mut!(content);
+    let mut size = 0;
+    while let Some(chunk) = content.next().await {
+        let chunk = chunk?;
+        size += chunk.len() as i64;
+        if size > size_max {
+            return Err(Error::new(Kind::PayloadTooLarge, format!("an upload may have {size_max} bytes")));
+        }
+        writer.write_all(&chunk).await.map_err(Error::unavailable)?;
+    }
+    if size == 0 {
+        return Err(Error::input("the uploaded file is empty"));
+    }
+    writer.shutdown().await.map_err(Error::unavailable)?;
+    Ok(size)
+}
+
+/// Deletes an upload of the channel by its URL.
+///
+/// # Errors
+/// There is none, or the caller may not.
+pub async fn delete(ctx: &Ctx, caller: &Caller, cid: Option<&Cid>, url: &str) -> Result<()> {
+    let missing = || Error::not_found("there is no such upload");
+    let key = key_of_url(url).ok_or_else(missing)?;
+    let upload = ctx.store.upload(&key).await?.ok_or_else(missing)?;
+    match cid {
+        Some(cid) => {
+            let access = access::channel(ctx, caller, cid, Action::ReadChannel).await?;
+            if upload.channel_id != Some(access.key()) {
+                return Err(missing());
+            }
+            access.require_with_thing_of(Action::DeleteAttachment, &upload.user_id)?;
+        }
+        None if caller.is_server() || caller.user_id() == Some(&upload.user_id) => {}
+        None => return Err(missing()),
+    }
+    ctx.store.delete_upload(&key).await?;
+    match ctx.objects.delete(&path_of(&key)).await {
+        Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+        Err(error) => Err(Error::unavailable(error)),
+    }
+}
+
+/// Where the object store keeps what has this key.
+fn path_of(key: &str) -> Path {
+    key.split('/').collect()
+}
+
+/// An upload as it is to be served.
+pub struct Served {
+    pub content: GetResult,
+    pub mime_type: &'static str,
+    /// To be shown in the browser, not downloaded.
+    pub inline: bool,
+    pub name: String,
+}
+
+/// Reads an upload, or a part of it.
+///
+/// # Errors
+/// There is none.
+pub async fn read(ctx: &Ctx, key: &str, options: GetOptions) -> Result<Served> {
+    let missing = || Error::not_found("there is no such upload");
+    let upload = ctx.store.upload(key).await?.ok_or_else(missing)?;
+    let content = ctx.objects.get_opts(&path_of(key), options).await.map_err(|error| match error {
+        object_store::Error::NotFound { .. } => missing(),
+        error => Error::unavailable(error),
+    })?;
+    let shown = SHOWN.iter().find(|(extension, _)| *extension == extension_of(&upload.name));
+    Ok(Served {
+        content,
+        mime_type: shown.map_or("application/octet-stream", |(_, mime)| mime),
+        inline: shown.is_some(),
+        name: upload.name,
+    })
+}
+
+/// Where uploads are served.
+pub const URL_PATH: &str = "/files/";
+
+fn key_of_url(url: &str) -> Option<String> {
+    let (_, key) = url.split_once(URL_PATH)?;
+    let key = key.split(['?', '#']).next()?;
+    Some(percent_encoding::percent_decode_str(key).decode_utf8().ok()?.into_owned())
+}
+
+/// The file's name without its path, without anything that a file system, an object store or a header could mistake.
+fn clean_name(name: &str) -> Result<String> {
+    let name = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let clean: String =
+        name.chars().map(|c| if c.is_alphanumeric() || ".-_ ()".contains(c) { c } else { '_' }).collect();
+    let clean = clean.trim().trim_start_matches('.').to_owned();
+    if clean.is_empty() {
+        return Err(Error::input("the uploaded file has no name"));
+    }
+    if clean.len() > limits::UPLOAD_NAME_BYTES_MAX {
+        return Err(Error::input(format!("the name of an upload may have {} bytes", limits::UPLOAD_NAME_BYTES_MAX)));
+    }
+    Ok(clean)
+}
+
+fn extension_of(name: &str) -> String {
+    name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase()).unwrap_or_default()
+}
+
+fn check_rules(rules: &UploadConfig, kind: UploadKind, name: &str, mime_type: &str) -> Result<()> {
+    let extension = extension_of(name);
+    let names =
+        |list: &[String]| list.iter().any(|entry| entry.trim_start_matches('.').eq_ignore_ascii_case(&extension));
+    let types = |list: &[String]| list.iter().any(|entry| entry.eq_ignore_ascii_case(mime_type));
+    if kind == UploadKind::Image && !IMAGES.contains(&extension.as_str()) && !mime_type.starts_with("image/") {
+        return Err(Error::input(format!("{name} is not an image")));
+    }
+    let allowed = (rules.allowed_file_extensions.is_empty() || names(&rules.allowed_file_extensions))
+        && (rules.allowed_mime_types.is_empty() || types(&rules.allowed_mime_types));
+    if !allowed || names(&rules.blocked_file_extensions) || types(&rules.blocked_mime_types) {
+        return Err(Error::input(format!("files such as {name} may not be uploaded")));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_harmless() {
+        for (name, clean) in [
+            ("photo.jpg", "photo.jpg"),
+            ("/home/ada/photo.jpg", "photo.jpg"),
+            ("C:\\Users\\ada\\photo.jpg", "photo.jpg"),
+            ("../../etc/passwd", "passwd"),
+            (".htaccess", "htaccess"),
+            ("a\r\nb\"c.txt", "a__b_c.txt"),
+            ("Übung (1).pdf", "Übung (1).pdf"),
+        ] {
+            assert_eq!(clean_name(name).unwrap(), clean);
+        }
+        for name in ["", "..", "/", "   "] {
+            assert!(clean_name(name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_found_in_its_url() {
+        assert_eq!(
+            key_of_url("http://localhost/files/abc/my%20photo.jpg?Expires=1").as_deref(),
+            Some("abc/my photo.jpg")
+        );
+        assert_eq!(key_of_url("http://localhost/other/abc"), None);
+    }
+
+    #[test]
+    fn rules_go_by_extension_and_type() {
+        let rules = UploadConfig {
+            allowed_file_extensions: vec![".pdf".into(), "txt".into()],
+            blocked_mime_types: vec!["text/html".into()],
+            ..UploadConfig::default()
+        };
+        let check = |name: &str, mime: &str| check_rules(&rules, UploadKind::File, name, mime);
+        assert!(check("a.PDF", "application/pdf").is_ok() && check("a.txt", "text/plain").is_ok());
+        assert!(check("a.exe", "application/pdf").is_err() && check("a.txt", "text/html").is_err());
+        let none = UploadConfig::default();
+        assert!(check_rules(&none, UploadKind::Image, "a.txt", "text/plain").is_err());
+        assert!(check_rules(&none, UploadKind::Image, "a.jpg", "application/octet-stream").is_ok());
+    }
+
+    #[test]
+    fn nothing_that_runs_is_shown() {
+        for extension in ["svg", "html", "htm", "xml", "js", "xhtml", "pdf", "swf"] {
+            assert!(SHOWN.iter().all(|(shown, _)| *shown != extension), "{extension}");
+        }
+    }
+}

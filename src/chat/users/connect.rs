@@ -1,0 +1,149 @@
+//! What a connecting client is told about itself, and what others are told when it comes and goes.
+
+use std::sync::Arc;
+
+use wire::user::{OwnUser, UnreadTotals, UserRequest};
+
+use super::change;
+use super::query::mutes_of;
+use super::updated_event;
+use crate::access::Caller;
+use crate::access::caller::{ANONYMOUS_ROLE, USER_ROLE};
+use crate::chat::channels::mute::channel_mutes_of;
+use crate::chat::channels::watch;
+use crate::chat::render;
+use crate::ctx::Ctx;
+use crate::error::{Error, Result};
+use crate::events::{Audience, Event};
+use crate::limits;
+use crate::realtime::{Closed, Connection};
+use crate::store::users::User;
+
+/// Finds or creates the user who connects and takes over what the client says about it.
+///
+/// # Errors
+/// The user is deleted or deactivated, or the data is refused.
+pub async fn connecting_user(ctx: &Ctx, user_id: &str, details: Option<UserRequest>) -> Result<Arc<User>> {
+    let now = ctx.clock.now();
+    let known = ctx.caches.user(user_id).await?;
+    if let Some(user) = &known {
+        check_active(user)?;
+        let mut changed = (**user).clone();
+        if let Some(details) = details.clone() {
+            change::merge(&mut changed, details)?;
+        }
+        if changed == **user {
+            touch(ctx, user).await?;
+            return Ok(user.clone());
+        }
+    }
+    let mut write = ctx.store.write().await?;
+    let existing = write.lock_users(&[user_id.to_owned()]).await?.pop();
+    let existed = existing.is_some();
+    let mut row = existing.unwrap_or_else(|| User::new(user_id, USER_ROLE, now));
+    check_active(&row)?;
+    if let Some(details) = details {
+        change::merge(&mut row, details)?;
+    }
+    row.last_active = Some(now);
+    let row = write.put_user(&row).await?;
+    if existed {
+        write.event(updated_event(ctx, &row)?);
+    }
+    ctx.announcer.tell(write.commit().await?).await;
+    Ok(Arc::new(row))
+}
+
+/// A user without a token: it lasts as long as its connection and leaves nothing behind.
+pub fn anonymous_user(ctx: &Ctx, user_id: &str) -> Arc<User> {
+    Arc::new(User::new(user_id, ANONYMOUS_ROLE, ctx.clock.now()))
+}
+
+/// # Errors
+/// The user is deleted or deactivated.
+pub fn check_active(user: &User) -> Result<()> {
+    if user.deleted_at.is_some() {
+        return Err(Error::not_allowed(format!("The account for user \"{}\" was deleted", user.id)));
+    }
+    if user.deactivated_at.is_some() {
+        return Err(Error::not_allowed(format!("The account for user \"{}\" is deactivated", user.id)));
+    }
+    Ok(())
+}
+
+async fn touch(ctx: &Ctx, user: &User) -> Result<()> {
+    let old = ctx.clock.now().plus_seconds(-limits::LAST_ACTIVE_REFRESH_SECONDS);
+    if user.last_active.is_none_or(|active| active < old) {
+        ctx.store.touch_last_active(std::slice::from_ref(&user.id), limits::LAST_ACTIVE_REFRESH_SECONDS).await?;
+        ctx.caches.forget(crate::events::Touched::User(&user.id)).await;
+    }
+    Ok(())
+}
+
+/// `me`: the connected user with its devices, mutes and unread numbers.
+///
+/// # Errors
+/// Postgres.
+pub async fn own_user(ctx: &Ctx, row: &User) -> Result<OwnUser> {
+    let id = std::slice::from_ref(&row.id);
+    let caller = Caller::client(Arc::new(row.clone()));
+    let (mut mutes, channel_mutes, unread) =
+        tokio::try_join!(mutes_of(ctx, id), channel_mutes_of(ctx, &caller), unread_totals(ctx, &row.id))?;
+    let mut user = render::users::public(row, true);
+    user.last_active = Some(user.last_active.unwrap_or_else(|| ctx.clock.now()));
+    Ok(OwnUser { user, devices: Vec::new(), mutes: mutes.remove(&row.id).unwrap_or_default(), channel_mutes, unread })
+}
+
+/// Unread numbers of one user.
+///
+/// # Errors
+/// Postgres.
+pub async fn unread_totals(ctx: &Ctx, user_id: &str) -> Result<UnreadTotals> {
+    let totals = ctx.store.unread_totals(&[user_id.to_owned()]).await?.pop().unwrap_or_default();
+    Ok(UnreadTotals {
+        total_unread_count: totals.messages,
+        unread_count: totals.messages,
+        unread_channels: totals.channels,
+        unread_threads: 0,
+    })
+}
+
+/// Takes a connection in and tells those who follow the user. The socket holds back what it hears until it is opened.
+///
+/// # Errors
+/// Postgres.
+pub async fn connected(ctx: &Ctx, connection: Arc<Connection>, user: &User) -> Result<()> {
+    let channels = ctx.store.channels_of_user(&user.id, limits::MEMBER_CHANNELS_MAX).await?;
+    if ctx.realtime.open(connection, channels).await {
+        tell_presence(ctx, user, true).await;
+    }
+    Ok(())
+}
+
+/// Lets a connection go and tells those who watched with it and who follow the user.
+pub async fn disconnected(ctx: &Ctx, connection: &Connection) {
+    let Closed { unwatched, went_offline } = ctx.realtime.close(connection).await;
+    let user = match ctx.caches.user(&connection.user_id).await {
+        Ok(Some(user)) => user,
+        _ => anonymous_user(ctx, &connection.user_id),
+    };
+    for watched in unwatched {
+        watch::tell(ctx, "user.watching.stop", &user, &watched).await;
+    }
+    if went_offline {
+        tell_presence(ctx, &user, false).await;
+    }
+}
+
+/// `user.presence.changed`. Of somebody invisible nobody hears.
+pub async fn tell_presence(ctx: &Ctx, user: &User, online: bool) {
+    if user.invisible {
+        return;
+    }
+    let mut event = wire::Event::new("user.presence.changed", ctx.clock.now());
+    event.user = Some(Arc::new(render::users::public(user, online)));
+    match Event::ephemeral(&event, None, Audience::Presence(user.id.clone())) {
+        Ok(event) => ctx.announcer.tell(vec![event]).await,
+        Err(error) => tracing::error!(%error, "an event does not serialise"),
+    }
+}

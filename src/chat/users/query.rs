@@ -1,0 +1,127 @@
+//! `GET /users`.
+
+use std::collections::HashMap;
+
+use query::{parse_filter, parse_sort};
+use serde_json::Value;
+use wire::user::{FullUser, QueryUsersRequest, UserMute as ShownMute};
+
+use crate::access::{Action, Caller};
+use crate::chat::messages::history::checked_limit;
+use crate::chat::render::{self, People};
+use crate::ctx::Ctx;
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::realtime::remote::Wish;
+use crate::store::mutes::UserMute;
+use crate::store::query::users::{USER_SCHEMA, UserQuery};
+
+/// Finds users. A client is shown no one's mutes but its own.
+///
+/// # Errors
+/// A filter, sort or page that cannot be; a role that may not search.
+pub async fn query_users(ctx: &Ctx, caller: &Caller, request: QueryUsersRequest) -> Result<Vec<FullUser>> {
+    if let (false, Some(user)) = (caller.is_server(), caller.user()) {
+        let app = ctx.caches.app();
+        if !app.disable_permissions_checks && !app.grants.allow([user.role.as_str()], Action::SearchUser, false) {
+            return Err(Error::not_allowed(format!("role {} may not search users", user.role)));
+        }
+    }
+    let filter =
+        parse_filter(request.filter_conditions.as_ref().unwrap_or(&Value::Null), &USER_SCHEMA, limits::FILTER_BOUNDS)?;
+    let sort = parse_sort(request.sort.as_ref().unwrap_or(&Value::Null), &USER_SCHEMA)?;
+    let query = UserQuery {
+        filter: &filter,
+        sort: &sort,
+        limit: checked_limit(request.limit, limits::QUERY_USERS_LIMIT_DEFAULT, limits::QUERY_USERS_LIMIT_MAX)?,
+        offset: checked_offset(request.offset, limits::QUERY_OFFSET_MAX)?,
+        include_deactivated: request.include_deactivated_users.unwrap_or(false) && caller.is_server(),
+    };
+    let rows = ctx.store.query_users(&query).await?;
+    let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
+    if request.presence == Some(true) {
+        follow(ctx, caller, request.connection_id.as_deref(), ids.clone()).await?;
+    }
+    let online = ctx.engine.presence.online(&ids).await;
+    let show_mutes: Vec<String> =
+        ids.iter().filter(|id| caller.is_server() || caller.user_id() == Some(id)).cloned().collect();
+    let mut mutes = mutes_of(ctx, &show_mutes).await?;
+    let full = rows.iter().map(|row| FullUser {
+        user: render::users::public(row, online.contains(&row.id)),
+        mutes: mutes.remove(&row.id).unwrap_or_default(),
+        channel_mutes: Vec::new(),
+        devices: Vec::new(),
+        unread: wire::user::UnreadTotals::default(),
+    });
+    Ok(full.collect())
+}
+
+/// An offset within its bounds.
+///
+/// # Errors
+/// An offset that is negative or too large.
+pub fn checked_offset(offset: Option<i64>, most: i64) -> Result<i64> {
+    match offset.unwrap_or(0) {
+        offset if (0..=most).contains(&offset) => Ok(offset),
+        offset => {
+            Err(Error::input(format!("offset {offset} is not between 0 and {most}")).field("offset", "out of range"))
+        }
+    }
+}
+
+/// The users whom users have muted.
+///
+/// # Errors
+/// Postgres.
+pub async fn mutes_of(ctx: &Ctx, user_ids: &[String]) -> Result<HashMap<String, Vec<ShownMute>>> {
+    if user_ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = ctx.store.user_mutes(user_ids).await?;
+    let people = People::load(ctx, rows.iter().flat_map(|mute| [mute.user_id.clone(), mute.target_id.clone()])).await?;
+    let mut mutes: HashMap<String, Vec<ShownMute>> = HashMap::new();
+    for row in &rows {
+        mutes.entry(row.user_id.clone()).or_default().push(shown_mute(row, &people));
+    }
+    Ok(mutes)
+}
+
+fn shown_mute(row: &UserMute, people: &People) -> ShownMute {
+    ShownMute {
+        user: people.get(&row.user_id),
+        target: people.get(&row.target_id),
+        expires: row.expires,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+    }
+}
+
+/// Makes a connection follow the presence of users.
+///
+/// # Errors
+/// No connection was named, or there is no such connection of the caller.
+pub async fn follow(ctx: &Ctx, caller: &Caller, connection_id: Option<&str>, users: Vec<String>) -> Result<()> {
+    let (connection, user) = require_connection(caller, connection_id)?;
+    let wish = Wish::Follow { users };
+    let done = ctx.remote.fulfil(&ctx.realtime, &*ctx.engine.bus, connection, user, wish).await;
+    done.map(|_| ()).map_err(|_| no_connection())
+}
+
+/// The connection that `watch` and `presence` need.
+///
+/// # Errors
+/// Code 4, in the words that clients know.
+pub fn require_connection<'a>(caller: &'a Caller, connection_id: Option<&'a str>) -> Result<(&'a str, &'a str)> {
+    match (connection_id.filter(|id| !id.is_empty()), caller.user_id()) {
+        (Some(connection), Some(user)) => Ok((connection, user)),
+        _ => Err(Error::input(
+            "Watch or Presence requires an active websocket connection, please make sure to include your websocket connection_id",
+        )),
+    }
+}
+
+/// # Errors
+/// Always: there is no such connection.
+pub fn no_connection() -> Error {
+    Error::input("there is no websocket connection with this connection_id: connect again and use the new one")
+}

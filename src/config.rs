@@ -1,0 +1,443 @@
+//! Configuration: a TOML file and environment variables in, checked values out.
+//!
+//! Every setting has a default that runs on a laptop. The environment wins over the file. `millrace check-config` prints
+//! what is in force. Secrets are wrapped, so that printing a config never shows them.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// The key and secret of a node that nobody configured. Known to everybody, so only for loopback addresses.
+pub const DEVELOPMENT_API_KEY: &str = "millrace-dev";
+pub const DEVELOPMENT_API_SECRET: &str = "millrace-development-secret-do-not-use-in-production";
+
+/// Shortest secret that signs tokens outside of development, in bytes (HS256 wants 256 bits).
+const API_SECRET_BYTES_MIN: usize = 32;
+
+/// A text that is never printed.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself. Look twice at where it goes.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("[secret]")
+    }
+}
+
+/// What the file and the environment may say. `MILLRACE_DATABASE__CONNECTIONS_MAX=40` sets `connections_max` in
+/// `[database]`; `DATABASE_URL` and `REDIS_URL` work without prefix.
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Settings {
+    listen: String,
+    data_dir: PathBuf,
+    api_key: Option<String>,
+    api_secret: Option<Secret>,
+    public_url: Option<String>,
+    demo: Option<bool>,
+    database: DatabaseSettings,
+    redis: RedisSettings,
+    uploads: UploadSettings,
+    rate_limits: RateLimitSettings,
+    log: LogSettings,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:8000".into(),
+            data_dir: "./data".into(),
+            api_key: None,
+            api_secret: None,
+            public_url: None,
+            demo: None,
+            database: DatabaseSettings::default(),
+            redis: RedisSettings::default(),
+            uploads: UploadSettings::default(),
+            rate_limits: RateLimitSettings::default(),
+            log: LogSettings::default(),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct DatabaseSettings {
+    url: Option<Secret>,
+    connections_max: u32,
+    writers: usize,
+    migrate_on_start: bool,
+}
+
+impl Default for DatabaseSettings {
+    fn default() -> Self {
+        Self { url: None, connections_max: 20, writers: 2, migrate_on_start: true }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RedisSettings {
+    url: Option<Secret>,
+    cluster: bool,
+    prefix: String,
+}
+
+impl Default for RedisSettings {
+    fn default() -> Self {
+        Self { url: None, cluster: false, prefix: "millrace".into() }
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct UploadSettings {
+    s3: Option<S3Settings>,
+}
+
+/// An S3 bucket for uploads. Keys come from the usual AWS variables when left out.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct S3Settings {
+    pub bucket: String,
+    pub region: Option<String>,
+    /// For S3 servers other than Amazon's.
+    pub endpoint: Option<String>,
+    pub access_key_id: Option<String>,
+    pub secret_access_key: Option<Secret>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RateLimitSettings {
+    /// Refuse what goes over the limits. The headers are there in any case.
+    pub enforce: bool,
+    /// All limits are the documented ones of the hosted service times this. A server of one's own has no neighbours to
+    /// protect, so the default only stops a client that runs wild.
+    pub factor: u32,
+}
+
+impl Default for RateLimitSettings {
+    fn default() -> Self {
+        Self { enforce: true, factor: 1_000 }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogSettings {
+    /// `text` or `json`.
+    pub format: LogFormat,
+    /// What is logged, in the syntax of tracing's env-filter.
+    pub filter: String,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self { format: LogFormat::Text, filter: "info,sqlx=warn".into() }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// What the command line adds.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    pub file: Option<PathBuf>,
+    pub listen: Option<String>,
+    pub data_dir: Option<PathBuf>,
+}
+
+/// Where the rows are.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Database {
+    /// A private Postgres that Millrace starts itself, under this directory.
+    Embedded(PathBuf),
+    Url(Secret),
+}
+
+/// Where uploads are.
+#[derive(Clone, Debug)]
+pub enum Uploads {
+    Directory(PathBuf),
+    S3(S3Settings),
+}
+
+/// Redis, where there is one.
+#[derive(Clone, Debug)]
+pub struct Redis {
+    /// One URL, or several separated by commas for a cluster.
+    pub urls: Vec<Secret>,
+    pub cluster: bool,
+    /// In front of every key, so that several deployments can share a Redis.
+    pub prefix: String,
+}
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub data_dir: PathBuf,
+    pub api_key: String,
+    pub api_secret: Secret,
+    /// Base of the URLs that Millrace gives out, without a slash at the end; `None` means the `Host` of each request.
+    pub public_url: Option<String>,
+    /// Serve the demo page, and create its users and channel. Only with development keys.
+    pub demo: bool,
+    pub database: Database,
+    pub connections_max: u32,
+    pub writers: usize,
+    pub migrate_on_start: bool,
+    /// `None` means the memory engine: one node.
+    pub redis: Option<Redis>,
+    pub uploads: Uploads,
+    pub rate_limits: RateLimitSettings,
+    pub log: LogSettings,
+}
+
+/// Why a configuration cannot be used, one line each.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConfigError(pub Vec<String>);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "the configuration cannot be used:")?;
+        self.0.iter().try_for_each(|problem| write!(out, "\n  - {problem}"))
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Reads the file and the process's environment.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn load(overrides: &Overrides) -> Result<Self, ConfigError> {
+        Self::from_parts(overrides, std::env::vars().collect())
+    }
+
+    /// The same with a given environment, for tests.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn from_parts(overrides: &Overrides, environment: Vec<(String, String)>) -> Result<Self, ConfigError> {
+        let failed = |error: config::ConfigError| ConfigError(vec![error.to_string()]);
+        let mut sources = config::Config::builder();
+        if let Some(file) = &overrides.file {
+            sources = sources.add_source(config::File::from(file.as_path()).format(config::FileFormat::Toml));
+        }
+        let variables = environment
+            .into_iter()
+            .map(|(key, value)| match key.as_str() {
+                "DATABASE_URL" => ("MILLRACE_DATABASE__URL".into(), value),
+                "REDIS_URL" => ("MILLRACE_REDIS__URL".into(), value),
+                _ => (key, value),
+            })
+            .filter(|(_, value)| !value.is_empty())
+            .collect();
+        sources = sources.add_source(
+            config::Environment::with_prefix("MILLRACE")
+                .prefix_separator("_")
+                .separator("__")
+                .try_parsing(true)
+                .source(Some(variables)),
+        );
+        if let Some(listen) = &overrides.listen {
+            sources = sources.set_override("listen", listen.as_str()).map_err(failed)?;
+        }
+        if let Some(data_dir) = &overrides.data_dir {
+            sources = sources.set_override("data_dir", data_dir.to_string_lossy().as_ref()).map_err(failed)?;
+        }
+        let settings: Settings = sources.build().and_then(config::Config::try_deserialize).map_err(failed)?;
+        Self::check(settings)
+    }
+
+    fn check(settings: Settings) -> Result<Self, ConfigError> {
+        let mut problems = Vec::new();
+        let listen = settings.listen.parse().unwrap_or_else(|_| {
+            problems.push(format!("listen = \"{}\" is not ADDRESS:PORT", settings.listen));
+            SocketAddr::from(([127, 0, 0, 1], 8000))
+        });
+        let development = settings.api_key.is_none() && settings.api_secret.is_none();
+        let (api_key, api_secret) = match (settings.api_key, settings.api_secret) {
+            (None, None) => (DEVELOPMENT_API_KEY.into(), Secret::new(DEVELOPMENT_API_SECRET)),
+            (Some(key), Some(secret)) => (key, secret),
+            _ => {
+                problems.push("MILLRACE_API_KEY and MILLRACE_API_SECRET are set together or not at all".into());
+                (String::new(), Secret::new(""))
+            }
+        };
+        let known = development || api_secret.reveal() == DEVELOPMENT_API_SECRET;
+        if known && !is_loopback(listen.ip()) {
+            problems.push(format!(
+                "listening on {listen} with the development key and secret would let anybody in: set MILLRACE_API_KEY and \
+                 MILLRACE_API_SECRET, or listen on 127.0.0.1"
+            ));
+        }
+        if !known && problems.is_empty() && api_secret.reveal().len() < API_SECRET_BYTES_MIN {
+            problems.push(format!("MILLRACE_API_SECRET has fewer than {API_SECRET_BYTES_MIN} bytes"));
+        }
+        let demo = settings.demo.unwrap_or(known);
+        if demo && !known {
+            problems
+                .push("demo = true hands out tokens to everybody: it works with the development secret only".into());
+        }
+        if settings.database.writers == 0 || settings.database.connections_max < settings.database.writers as u32 + 2 {
+            problems.push("[database] needs at least one writer and two connections more than writers".into());
+        }
+        let redis = settings.redis.url.map(|urls| Redis {
+            urls: urls.reveal().split(',').map(|url| Secret::new(url.trim())).collect(),
+            cluster: settings.redis.cluster || urls.reveal().contains(','),
+            prefix: settings.redis.prefix,
+        });
+        if redis.as_ref().is_some_and(|redis| redis.prefix.contains(['{', '}'])) {
+            problems
+                .push("[redis] prefix may not contain braces: they decide on which cluster node a key lives".into());
+        }
+        let database = match settings.database.url {
+            Some(url) => Database::Url(url),
+            None => Database::Embedded(settings.data_dir.join("postgres")),
+        };
+        if redis.is_some() && matches!(database, Database::Embedded(_)) {
+            problems.push("REDIS_URL is for several nodes, and they share one DATABASE_URL: set it too".into());
+        }
+        let public_url = settings.public_url.map(|url| url.trim_end_matches('/').to_owned());
+        if let Some(url) = &public_url
+            && !url.starts_with("http://")
+            && !url.starts_with("https://")
+        {
+            problems.push(format!("public_url = \"{url}\" does not begin with http:// or https://"));
+        }
+        if settings.rate_limits.factor == 0 {
+            problems.push("[rate_limits] factor is at least 1; enforce = false switches the limits off".into());
+        }
+        if let Err(error) = settings.log.filter.parse::<tracing_subscriber::EnvFilter>() {
+            problems.push(format!("[log] filter: {error}"));
+        }
+        if !problems.is_empty() {
+            return Err(ConfigError(problems));
+        }
+        Ok(Self {
+            listen,
+            api_key,
+            api_secret,
+            public_url,
+            demo,
+            database,
+            connections_max: settings.database.connections_max,
+            writers: settings.database.writers,
+            migrate_on_start: settings.database.migrate_on_start,
+            redis,
+            uploads: match settings.uploads.s3 {
+                Some(s3) => Uploads::S3(s3),
+                None => Uploads::Directory(settings.data_dir.join("uploads")),
+            },
+            rate_limits: settings.rate_limits,
+            log: settings.log,
+            data_dir: settings.data_dir,
+        })
+    }
+
+    /// Is this a node with nothing but its defaults: embedded Postgres and development keys?
+    pub fn is_laptop(&self) -> bool {
+        matches!(self.database, Database::Embedded(_)) && self.demo
+    }
+
+    /// A configuration file that would be found without naming it.
+    pub fn default_file() -> Option<PathBuf> {
+        Some(Path::new("millrace.toml")).filter(|path| path.exists()).map(Path::to_owned)
+    }
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.to_canonical().is_loopback()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let environment = environment.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+        Config::from_parts(&Overrides::default(), environment)
+    }
+
+    #[test]
+    fn nothing_configured_is_a_laptop() {
+        let config = load(&[]).unwrap();
+        assert!(config.is_laptop() && config.demo && config.redis.is_none());
+        assert_eq!(config.listen.to_string(), "127.0.0.1:8000");
+        assert_eq!(config.api_key, DEVELOPMENT_API_KEY);
+        assert_eq!(config.database, Database::Embedded("./data/postgres".into()));
+    }
+
+    #[test]
+    fn the_environment_sets_everything() {
+        let secret = "0123456789abcdef0123456789abcdef";
+        let config = load(&[
+            ("DATABASE_URL", "postgres://localhost/chat"),
+            ("REDIS_URL", "redis://a:6379, redis://b:6379"),
+            ("MILLRACE_API_KEY", "key"),
+            ("MILLRACE_API_SECRET", secret),
+            ("MILLRACE_LISTEN", "0.0.0.0:9000"),
+            ("MILLRACE_PUBLIC_URL", "https://chat.example.org/"),
+            ("MILLRACE_DATABASE__CONNECTIONS_MAX", "40"),
+            ("MILLRACE_RATE_LIMITS__ENFORCE", "false"),
+            ("MILLRACE_UPLOADS__S3__BUCKET", "files"),
+            ("MILLRACE_LOG__FORMAT", "json"),
+        ])
+        .unwrap();
+        assert_eq!(config.database, Database::Url(Secret::new("postgres://localhost/chat")));
+        let redis = config.redis.unwrap();
+        assert!(redis.cluster && redis.urls[1].reveal() == "redis://b:6379");
+        assert_eq!((config.connections_max, config.rate_limits.enforce, config.demo), (40, false, false));
+        assert_eq!(config.public_url.as_deref(), Some("https://chat.example.org"));
+        assert!(matches!(config.uploads, Uploads::S3(s3) if s3.bucket == "files"));
+        assert_eq!(config.log.format, LogFormat::Json);
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_with_the_reason() {
+        for (environment, reason) in [
+            (&[("MILLRACE_LISTEN", "0.0.0.0:8000")][..], "would let anybody in"),
+            (&[("MILLRACE_LISTEN", "here")], "is not ADDRESS:PORT"),
+            (&[("MILLRACE_API_KEY", "key")], "are set together"),
+            (&[("MILLRACE_API_KEY", "key"), ("MILLRACE_API_SECRET", "short")], "fewer than 32 bytes"),
+            (&[("REDIS_URL", "redis://localhost")], "set it too"),
+            (&[("MILLRACE_DATABASE__WRITERS", "0")], "at least one writer"),
+            (&[("MILLRACE_NO_SUCH_SETTING", "1")], "no_such_setting"),
+            (&[("MILLRACE_LOG__FILTER", "a=b=c")], "[log] filter"),
+        ] {
+            let error = load(environment).unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+        assert!(load(&[("MILLRACE_LISTEN", "[::1]:8000")]).is_ok());
+    }
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let config =
+            load(&[("MILLRACE_API_KEY", "key"), ("MILLRACE_API_SECRET", "0123456789abcdef0123456789abcdef")]).unwrap();
+        assert!(!format!("{config:?}").contains("0123456789abcdef"));
+    }
+}

@@ -1,0 +1,33 @@
+//! What every operation is given: the parts of the node, built once (app.rs).
+
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use tokio_util::sync::CancellationToken;
+
+use crate::access::Caches;
+use crate::access::token::Tokens;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::events::announce::Announcer;
+use crate::realtime::Realtime;
+use crate::realtime::remote::Remote;
+use crate::store::Store;
+use crate::store::appender::Appender;
+
+pub struct Ctx {
+    pub config: Config,
+    pub clock: Clock,
+    pub tokens: Tokens,
+    pub store: Store,
+    pub appender: Appender,
+    pub caches: Arc<Caches>,
+    pub engine: Engine,
+    pub realtime: Realtime,
+    pub remote: Arc<Remote>,
+    pub announcer: Arc<Announcer>,
+    pub objects: Arc<dyn ObjectStore>,
+    /// Cancelled when the node begins to leave.
+    pub draining: CancellationToken,
+}

@@ -1,0 +1,107 @@
+//! What the nodes of a cluster share besides Postgres: a bus, presence, rate limits.
+//!
+//! Four narrow traits with two implementations each: [`memory`] for one node, [`redis`] for many. One conformance suite
+//! runs on both (`conformance`). Nothing here is the truth about anything that was acknowledged: when Redis is away, the
+//! engine answers with what this node knows, messages arrive through the relay, and nothing is lost.
+
+#[cfg(test)]
+mod conformance;
+pub mod memory;
+pub mod redis;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+/// A stream of messages on the bus. Sharded by channel and user, so that no cluster node carries everything.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Topic {
+    /// What happens in a channel, by key.
+    Channel(i64),
+    /// What one user hears.
+    User(String),
+    /// What followers of a user hear.
+    Presence(String),
+    /// What one node is asked by others.
+    Node(String),
+    /// What every node hears.
+    Everyone,
+}
+
+/// Carries what one node tells the others.
+#[async_trait]
+pub trait Bus: Send + Sync {
+    /// Hands a message to the other nodes, without waiting. What cannot be carried is dropped: the relay makes up for it.
+    fn publish(&self, topic: Topic, payload: Bytes);
+
+    /// Returns when messages on the topic will reach this node.
+    async fn subscribe(&self, topic: Topic);
+
+    async fn unsubscribe(&self, topic: Topic);
+
+    /// Can messages be carried right now?
+    fn is_connected(&self) -> bool;
+}
+
+/// Who is online, and who watches what. Users of a node that dies expire.
+#[async_trait]
+pub trait Presence: Send + Sync {
+    /// A user has its first connection on this node. True if the user was offline everywhere.
+    async fn connect(&self, user: &str) -> bool;
+
+    /// A user's last connection on this node is gone. True if the user is now offline everywhere.
+    async fn disconnect(&self, user: &str) -> bool;
+
+    /// Those of the users who are online.
+    async fn online(&self, users: &[String]) -> HashSet<String>;
+
+    /// A user's first connection on this node begins to watch a channel. Gives back the number of users who watch it.
+    async fn watch(&self, channel: i64, user: &str) -> i64;
+
+    /// A user's last connection on this node stops watching. Gives back the number of users who still watch.
+    async fn unwatch(&self, channel: i64, user: &str) -> i64;
+
+    /// How many users watch each channel.
+    async fn watcher_counts(&self, channels: &[i64]) -> Vec<i64>;
+
+    /// A page of the users who watch a channel, in no order that means anything.
+    async fn watchers(&self, channel: i64, limit: usize, offset: usize) -> Vec<String>;
+
+    /// Says that this node's users are still there, and finds users whose nodes have died: they are offline now.
+    async fn refresh(&self) -> Vec<String>;
+}
+
+/// How much of a limit is used up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    pub used: u64,
+    /// Unix time, in seconds, at which counting starts anew.
+    pub reset: i64,
+}
+
+/// Counts requests in fixed windows of a minute.
+pub trait Limits: Send + Sync {
+    /// Counts one and says how many there were in this window, over all nodes as far as this one knows.
+    fn hit(&self, key: &str, now_seconds: i64) -> Usage;
+
+    /// The same without counting.
+    fn peek(&self, key: &str, now_seconds: i64) -> Usage;
+}
+
+/// An engine, as a set of its parts.
+#[derive(Clone)]
+pub struct Engine {
+    pub bus: Arc<dyn Bus>,
+    pub presence: Arc<dyn Presence>,
+    pub limits: Arc<dyn Limits>,
+}
+
+/// Length of a rate limit window, in seconds.
+pub const LIMIT_WINDOW_SECONDS: i64 = 60;
+
+/// The end of the window in which a time lies, in Unix seconds.
+fn window_end(now_seconds: i64) -> i64 {
+    (now_seconds.div_euclid(LIMIT_WINDOW_SECONDS) + 1) * LIMIT_WINDOW_SECONDS
+}

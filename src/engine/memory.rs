@@ -1,0 +1,164 @@
+//! The engine of a single node: everything is here, nobody else has to hear of it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{Bus, Engine, Limits, Presence, Topic, Usage, window_end};
+
+/// A memory engine.
+pub fn engine() -> Engine {
+    let memory = Arc::new(Memory::default());
+    Engine { bus: memory.clone(), presence: memory.clone(), limits: Arc::new(Counters::default()) }
+}
+
+#[derive(Default)]
+struct Memory {
+    online: Mutex<HashSet<String>>,
+    watchers: Mutex<HashMap<i64, HashSet<String>>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[async_trait]
+impl Bus for Memory {
+    fn publish(&self, _topic: Topic, _payload: Bytes) {}
+
+    async fn subscribe(&self, _topic: Topic) {}
+
+    async fn unsubscribe(&self, _topic: Topic) {}
+
+    fn is_connected(&self) -> bool {
+        true
+    }
+}
+
+#[async_trait]
+impl Presence for Memory {
+    async fn connect(&self, user: &str) -> bool {
+        lock(&self.online).insert(user.into())
+    }
+
+    async fn disconnect(&self, user: &str) -> bool {
+        lock(&self.online).remove(user)
+    }
+
+    async fn online(&self, users: &[String]) -> HashSet<String> {
+        let online = lock(&self.online);
+        users.iter().filter(|user| online.contains(*user)).cloned().collect()
+    }
+
+    async fn watch(&self, channel: i64, user: &str) -> i64 {
+        let mut watchers = lock(&self.watchers);
+        let users = watchers.entry(channel).or_default();
+        users.insert(user.into());
+        users.len() as i64
+    }
+
+    async fn unwatch(&self, channel: i64, user: &str) -> i64 {
+        let mut watchers = lock(&self.watchers);
+        let Some(users) = watchers.get_mut(&channel) else {
+            return 0;
+        };
+        users.remove(user);
+        let count = users.len();
+        if count == 0 {
+            watchers.remove(&channel);
+        }
+        count as i64
+    }
+
+    async fn watcher_counts(&self, channels: &[i64]) -> Vec<i64> {
+        let watchers = lock(&self.watchers);
+        channels.iter().map(|channel| watchers.get(channel).map_or(0, |users| users.len() as i64)).collect()
+    }
+
+    async fn watchers(&self, channel: i64, limit: usize, offset: usize) -> Vec<String> {
+        let watchers = lock(&self.watchers);
+        let users = watchers.get(&channel).into_iter().flatten();
+        users.skip(offset).take(limit).cloned().collect()
+    }
+
+    async fn refresh(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// Counters of this node's requests. The Redis engine adds what other nodes counted.
+#[derive(Default)]
+pub(super) struct Counters {
+    windows: Mutex<Windows>,
+}
+
+#[derive(Default)]
+struct Windows {
+    /// End of the window that the counts belong to.
+    end: i64,
+    counts: HashMap<String, Count>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Count {
+    here: u64,
+    /// Of `here`, what other nodes have been told.
+    told: u64,
+    elsewhere: u64,
+}
+
+impl Windows {
+    fn at(&mut self, now_seconds: i64) -> &mut HashMap<String, Count> {
+        let end = window_end(now_seconds);
+        if self.end != end {
+            self.end = end;
+            self.counts.clear();
+        }
+        &mut self.counts
+    }
+}
+
+impl Limits for Counters {
+    fn hit(&self, key: &str, now_seconds: i64) -> Usage {
+        let mut windows = lock(&self.windows);
+        let counts = windows.at(now_seconds);
+        if !counts.contains_key(key) {
+            counts.insert(key.into(), Count::default());
+        }
+        let count = counts.get_mut(key).expect("it was just put there");
+        count.here += 1;
+        Usage { used: count.here + count.elsewhere, reset: window_end(now_seconds) }
+    }
+
+    fn peek(&self, key: &str, now_seconds: i64) -> Usage {
+        let mut windows = lock(&self.windows);
+        let count = windows.at(now_seconds).get(key).copied().unwrap_or_default();
+        Usage { used: count.here + count.elsewhere, reset: window_end(now_seconds) }
+    }
+}
+
+impl Counters {
+    /// What other nodes have not been told yet: window end, and how much to add to which key.
+    pub(super) fn untold(&self) -> (i64, Vec<(String, u64)>) {
+        let mut windows = lock(&self.windows);
+        let end = windows.end;
+        let untold = windows.counts.iter_mut().filter(|(_, count)| count.here > count.told).map(|(key, count)| {
+            let more = count.here - count.told;
+            count.told = count.here;
+            (key.clone(), more)
+        });
+        (end, untold.collect())
+    }
+
+    /// The count over all nodes, as of the last time this one told its share.
+    pub(super) fn learn(&self, window: i64, key: &str, everywhere: u64) {
+        let mut windows = lock(&self.windows);
+        if windows.end == window
+            && let Some(count) = windows.counts.get_mut(key)
+        {
+            count.elsewhere = everywhere.saturating_sub(count.told);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Telling of what happened: here at once, on other nodes through the bus.
+//!
+//! The one path of every event. Wherever it comes from (a commit of this node, the bus, the relay) the same three things
+//! happen: caches forget what it made stale, connections whose wishes it changes are changed, sockets hear it.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+use wire::Timestamp;
+
+use super::{Audience, Event, Touched};
+use crate::access::Caches;
+use crate::engine::{Engine, Topic};
+use crate::realtime::Realtime;
+use crate::store::appender::Announce;
+
+pub struct Announcer {
+    caches: Arc<Caches>,
+    realtime: Realtime,
+    engine: Engine,
+    doorkeeper: tokio::sync::mpsc::UnboundedSender<Change>,
+}
+
+/// Something happened that may end what a connection is allowed to hear.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// A user who is connected here has changed.
+    User(String),
+    /// The app's settings have changed.
+    App,
+    /// A user who is connected here is no member of the channel any more.
+    Left { user: String, channel: i64 },
+}
+
+/// An event as it travels between nodes: this in one line of JSON, then the body as it is.
+#[derive(Serialize, Deserialize)]
+struct Envelope {
+    kind: String,
+    audience: Audience,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    channel_id: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    number: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    id: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    subject: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    watcher_count: Option<i64>,
+    at: i64,
+}
+
+impl Announcer {
+    /// The second part says what changed for connections, for whoever closes doors (jobs/doorkeeper.rs).
+    pub fn new(
+        caches: Arc<Caches>,
+        realtime: Realtime,
+        engine: Engine,
+    ) -> (Self, tokio::sync::mpsc::UnboundedReceiver<Change>) {
+        let (doorkeeper, changes) = tokio::sync::mpsc::unbounded_channel();
+        (Self { caches, realtime, engine, doorkeeper }, changes)
+    }
+
+    /// Tells of events of this node, in their order. Here first: the sender's own node does not wait for an echo.
+    pub async fn tell(&self, events: Vec<Event>) {
+        for event in events {
+            self.publish(&event);
+            self.hear(event).await;
+        }
+    }
+
+    fn publish(&self, event: &Event) {
+        let topic = match (&event.audience, event.channel_id) {
+            (Audience::Channel { .. }, Some(channel)) => Some(Topic::Channel(channel)),
+            (Audience::User(user) | Audience::AbsentUser(user), _) => Some(Topic::User(user.clone())),
+            (Audience::Presence(user), _) => Some(Topic::Presence(user.clone())),
+            _ => None,
+        };
+        let letter = seal(event);
+        if let Some(topic) = topic {
+            self.engine.bus.publish(topic, letter.clone());
+        }
+        // Every node may have cached it, whether or not its clients hear the event.
+        if event.touches().is_some() {
+            self.engine.bus.publish(Topic::Everyone, letter);
+        }
+    }
+
+    /// Takes an event that came over the bus.
+    pub async fn receive(&self, topic: &Topic, payload: Bytes) {
+        let Some(event) = open(payload) else {
+            tracing::warn!("an event from another node cannot be read");
+            return;
+        };
+        if *topic == Topic::Everyone {
+            self.forget(&event).await;
+        } else {
+            self.hear(event).await;
+        }
+    }
+
+    /// Does on this node what an event means.
+    pub async fn hear(&self, event: Event) {
+        self.forget(&event).await;
+        let membership = event.channel_id.zip(event.subject.clone());
+        match (event.kind.as_str(), membership) {
+            ("notification.added_to_channel" | "notification.invited" | "member.added", Some((channel, user)))
+                if self.realtime.is_here(&user) =>
+            {
+                self.realtime.join(&user, channel).await;
+                self.realtime.fanout.deliver(event).await;
+            }
+            ("member.removed", Some((channel, user))) if self.realtime.is_here(&user) => {
+                self.realtime.fanout.deliver(event).await;
+                self.realtime.leave(&user, channel).await;
+                let _ = self.doorkeeper.send(Change::Left { user, channel });
+            }
+            _ => self.realtime.fanout.deliver(event).await,
+        }
+    }
+
+    async fn forget(&self, event: &Event) {
+        let Some(touched) = event.touches() else { return };
+        self.caches.forget(touched).await;
+        match touched {
+            Touched::User(user) if self.realtime.is_here(user) => {
+                let _ = self.doorkeeper.send(Change::User(user.into()));
+            }
+            Touched::App => {
+                let _ = self.doorkeeper.send(Change::App);
+            }
+            _ => {}
+        }
+    }
+
+    /// Forgets what an entry of the log made stale, without delivering anything.
+    pub async fn forget_touched(&self, kind: &str, channel_id: Option<i64>, subject: Option<&str>) {
+        let mut event = Event::internal(kind, Timestamp::from_micros(0));
+        event.channel_id = channel_id;
+        event.subject = subject.map(Into::into);
+        self.forget(&event).await;
+    }
+}
+
+#[async_trait]
+impl Announce for Announcer {
+    async fn announce(&self, events: Vec<Event>) {
+        self.tell(events).await;
+    }
+}
+
+fn seal(event: &Event) -> Bytes {
+    let envelope = Envelope {
+        kind: event.kind.clone(),
+        audience: event.audience.clone(),
+        channel_id: event.channel_id,
+        number: event.number,
+        id: event.id,
+        subject: event.subject.clone(),
+        watcher_count: event.watcher_count,
+        at: event.created_at.micros(),
+    };
+    let head = serde_json::to_vec(&envelope).unwrap_or_default();
+    let mut letter = BytesMut::with_capacity(head.len() + 1 + event.body.len());
+    letter.extend_from_slice(&head);
+    letter.extend_from_slice(b"\n");
+    letter.extend_from_slice(&event.body);
+    letter.freeze()
+}
+
+fn open(letter: Bytes) -> Option<Event> {
+    let end = letter.iter().position(|byte| *byte == b'\n')?;
+    let envelope: Envelope = serde_json::from_slice(&letter[..end]).ok()?;
+    Some(Event {
+        kind: envelope.kind,
+        audience: envelope.audience,
+        channel_id: envelope.channel_id,
+        number: envelope.number,
+        id: envelope.id,
+        subject: envelope.subject,
+        watcher_count: envelope.watcher_count,
+        created_at: Timestamp::from_micros(envelope.at),
+        body: letter.slice(end + 1..),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_travels_unchanged() {
+        let event = Event {
+            kind: "message.new".into(),
+            audience: Audience::Channel { only: Some(["ada".to_owned()].into()) },
+            channel_id: Some(7),
+            number: Some(3),
+            id: None,
+            subject: Some("grace".into()),
+            watcher_count: None,
+            created_at: Timestamp::from_micros(5),
+            body: Bytes::from_static(b"{\"text\":\"a\\nb\"}"),
+        };
+        let there = open(seal(&event)).unwrap();
+        assert_eq!(
+            (there.kind, there.audience, there.channel_id, there.number),
+            (event.kind, event.audience, Some(7), Some(3))
+        );
+        assert_eq!((there.body, there.subject, there.created_at), (event.body, event.subject, event.created_at));
+    }
+}

@@ -1,0 +1,18 @@
+//! The HTTP edge: routes, extraction, envelopes. No SQL, no Redis, no rules of the domain.
+//!
+//! Read router.rs first: every route is there. A handler reads its request, calls one function of the domain and wraps the
+//! answer; everything around that (ids, log line, metrics, duration, rate limits, CORS, the trailing slash) is middleware.
+
+pub mod demo;
+pub mod error;
+pub mod extract;
+pub mod files;
+pub mod health;
+pub mod middleware;
+pub mod openapi;
+pub mod platform;
+pub mod rate_limits;
+pub mod reply;
+pub mod router;
+pub mod server;
+pub mod stream;

@@ -1,0 +1,98 @@
+//! JSON bodies. Nothing and `null` mean an empty object, as clients of every age send them.
+
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::header::CONTENT_LENGTH;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+
+use crate::ctx::Ctx;
+use crate::error::{Error, Kind};
+use crate::limits;
+
+/// A JSON body of the Stream surface.
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<Arc<Ctx>> for Body<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, _: &Arc<Ctx>) -> Result<Self, Error> {
+        let bytes = read(request, limits::JSON_BODY_BYTES_MAX).await?;
+        parse(&bytes).map(Self)
+    }
+}
+
+/// Reads a body that is not larger than it may be; one that says so beforehand is refused before it is read.
+async fn read(request: Request, bytes_max: usize) -> Result<Bytes, Error> {
+    let too_large = || Error::new(Kind::PayloadTooLarge, format!("a body may have {bytes_max} bytes"));
+    let announced =
+        request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > bytes_max) {
+        return Err(too_large());
+    }
+    let body = Limited::new(request.into_body(), bytes_max).collect().await;
+    body.map(http_body_util::Collected::to_bytes).map_err(|error| {
+        if error.is::<LengthLimitError>() { too_large() } else { Error::input("the body could not be read") }
+    })
+}
+
+/// # Errors
+/// Something that is no JSON, too deep, or not of the expected form.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    let trimmed = bytes.trim_ascii();
+    let json = if trimmed.is_empty() || trimmed == b"null" || trimmed == b"[]" { b"{}" } else { trimmed };
+    if depth(json) > limits::JSON_DEPTH_MAX {
+        return Err(Error::input(format!("the body is nested more than {} levels deep", limits::JSON_DEPTH_MAX)));
+    }
+    serde_json::from_slice(json).map_err(|error| Error::input(format!("the body cannot be read: {error}")))
+}
+
+/// How deep objects and lists are nested. What is not JSON is counted too; the parser says so later.
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest, mut in_text, mut escaped) = (0_usize, 0, false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b'{' | b'[' if !in_text => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !in_text => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_an_empty_object() {
+        for body in ["", "  ", "null", "[]", "{}"] {
+            assert_eq!(parse::<Value>(body.as_bytes()).unwrap(), serde_json::json!({}), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn depth_counts_brackets_outside_of_texts() {
+        assert_eq!(depth(br#"{"a":[{"b":"[[[\"]]]{"}]}"#), 3);
+        assert_eq!(depth(b"]]]["), 1);
+        let deep = format!("{}{}", "[".repeat(40), "]".repeat(40));
+        assert!(parse::<Value>(deep.as_bytes()).unwrap_err().message.contains("nested"));
+    }
+
+    #[test]
+    fn bad_json_is_input() {
+        for body in ["{", "x", "{\"a\":}", "\u{0}", "{\"a\":1}}"] {
+            assert_eq!(parse::<Value>(body.as_bytes()).unwrap_err().kind, Kind::Input, "{body:?}");
+        }
+    }
+}

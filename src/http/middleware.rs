@@ -1,0 +1,5 @@
+//! What happens around every request.
+
+pub mod cors;
+pub mod observe;
+pub mod slash;

@@ -1,0 +1,175 @@
+//! Around every request: an id, a time limit, the envelope of answers and errors, one log line, metrics.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::Response;
+use wire::app::LimitInfo;
+
+use crate::ctx::Ctx;
+use crate::error::{Error, Kind};
+use crate::http::reply::JsonBody;
+use crate::http::{error, router};
+use crate::{limits, telemetry};
+
+/// What is known about a request while it is handled.
+#[derive(Debug)]
+pub struct Facts {
+    /// The operation's name, `SendMessage`: the same in OpenAPI, logs, metrics and error messages.
+    pub operation: &'static str,
+    /// What is left of the rate limit, once it was counted.
+    pub limit: OnceLock<LimitInfo>,
+}
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const LIMIT: HeaderName = HeaderName::from_static("x-ratelimit-limit");
+const REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");
+const RESET: HeaderName = HeaderName::from_static("x-ratelimit-reset");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+pub async fn observe(State(ctx): State<Arc<Ctx>>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = request.method().clone();
+    let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let operation = path.as_deref().and_then(|path| router::operation(&method, path)).unwrap_or("Unknown");
+    let request_id = request_id(request.headers());
+    let facts = Arc::new(Facts { operation, limit: OnceLock::new() });
+    request.extensions_mut().insert(facts.clone());
+    let handled = async {
+        if header_bytes(&request) > limits::HEADER_BYTES_MAX {
+            return error_response(Error::new(
+                Kind::HeadersTooLarge,
+                format!("headers may have {} bytes", limits::HEADER_BYTES_MAX),
+            ));
+        }
+        let timeout = if operation.starts_with("Upload") { limits::UPLOAD_TIMEOUT } else { limits::REQUEST_TIMEOUT };
+        match tokio::time::timeout(timeout, next.run(request)).await {
+            Ok(response) => response,
+            Err(_) => error_response(Error::new(Kind::Timeout, "the request took too long")),
+        }
+    };
+    let (response, queries) = telemetry::counting_queries(handled).await;
+    let elapsed = started.elapsed();
+    let (mut response, failure) =
+        complete(response, &method, operation, &format!("{:.2}ms", elapsed.as_secs_f64() * 1e3));
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&request_id) {
+        headers.insert(REQUEST_ID, id);
+    }
+    if let Some(limit) = facts.limit.get() {
+        add_limit(headers, limit, failure.as_ref(), ctx.clock.now().seconds());
+    }
+    record(&method, operation, &response, elapsed, queries, &request_id, failure.as_ref());
+    response
+}
+
+/// The client's own id for the request if it has a usable one.
+fn request_id(headers: &HeaderMap) -> String {
+    let given = ["x-request-id", "x-client-request-id"].iter().find_map(|name| headers.get(*name)?.to_str().ok());
+    match given {
+        Some(id) if (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()) => id.into(),
+        _ => crate::ids::unguessable(),
+    }
+}
+
+fn header_bytes(request: &Request) -> usize {
+    let headers = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
+    headers + request.uri().path_and_query().map_or(0, |path| path.as_str().len())
+}
+
+fn error_response(error: Error) -> Response {
+    axum::response::IntoResponse::into_response(error)
+}
+
+/// Puts the duration into answers and errors into their envelope.
+fn complete(mut response: Response, method: &Method, operation: &str, duration: &str) -> (Response, Option<Error>) {
+    if let Some(error) = response.extensions_mut().remove::<Error>() {
+        let envelope = error::envelope(&error, operation, duration);
+        let json = serde_json::to_vec(&envelope).unwrap_or_default();
+        *response.body_mut() = Body::from(json);
+        response.headers_mut().insert(CONTENT_TYPE, JSON);
+        return (response, Some(error));
+    }
+    if let Some(JsonBody(mut json)) = response.extensions_mut().remove::<JsonBody>() {
+        json.pop();
+        if json.len() > 1 {
+            json.push(b',');
+        }
+        json.extend_from_slice(b"\"duration\":\"");
+        json.extend_from_slice(duration.as_bytes());
+        json.extend_from_slice(b"\"}");
+        *response.body_mut() = Body::from(json);
+        response.headers_mut().insert(CONTENT_TYPE, JSON);
+        // Everything that is posted is answered with 201, as clients of the hosted service know it (docs/compat/quirks.md).
+        if *method == Method::POST && response.status() == StatusCode::OK {
+            *response.status_mut() = StatusCode::CREATED;
+        }
+    }
+    (response, None)
+}
+
+fn add_limit(headers: &mut HeaderMap, limit: &LimitInfo, failure: Option<&Error>, now: i64) {
+    headers.insert(LIMIT, limit.limit.into());
+    headers.insert(REMAINING, limit.remaining.into());
+    headers.insert(RESET, limit.reset.into());
+    if failure.is_some_and(|error| error.kind == Kind::RateLimited) {
+        headers.insert(RETRY_AFTER, (limit.reset - now).max(1).into());
+    }
+}
+
+fn record(
+    method: &Method,
+    operation: &'static str,
+    response: &Response,
+    elapsed: std::time::Duration,
+    queries: u32,
+    request_id: &str,
+    failure: Option<&Error>,
+) {
+    let status = response.status().as_u16();
+    metrics::counter!("millrace_http_requests_total", "operation" => operation, "status" => status_label(status))
+        .increment(1);
+    metrics::histogram!("millrace_http_request_seconds", "operation" => operation).record(elapsed);
+    let ms = elapsed.as_secs_f64() * 1e3;
+    let Some(error) = failure else {
+        tracing::info!(%method, operation, status, ms, queries, request_id, "request");
+        return;
+    };
+    let kind = error.kind.entry().name;
+    metrics::counter!("millrace_errors_total", "kind" => kind).increment(1);
+    let message = &error.message;
+    match error.cause() {
+        Some(cause) if status >= 500 => {
+            tracing::error!(%method, operation, status, ms, queries, request_id, kind, %message, %cause, at = %error.at(), "request");
+        }
+        _ => tracing::info!(%method, operation, status, ms, queries, request_id, kind, %message, "request"),
+    }
+}
+
+/// Statuses as labels, from the closed set of those that are answered.
+fn status_label(status: u16) -> &'static str {
+    match status {
+        101 => "101",
+        200 => "200",
+        201 => "201",
+        204 => "204",
+        206 => "206",
+        400 => "400",
+        401 => "401",
+        403 => "403",
+        404 => "404",
+        405 => "405",
+        408 => "408",
+        413 => "413",
+        429 => "429",
+        431 => "431",
+        500 => "500",
+        503 => "503",
+        _ => "other",
+    }
+}

@@ -1,0 +1,178 @@
+//! Every route, in one list.
+//!
+//! Paths end in a slash here; requests without it reach the same handler (middleware/slash.rs). The name of an operation is
+//! its name everywhere: OpenAPI operationId, log field, metric label, rate limit, error message.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock};
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::Method;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::MethodRouter;
+
+use super::middleware::slash::TrailingSlash;
+use super::middleware::{cors, observe};
+use super::stream::{
+    app, channel_types, channels, events, members, messages, moderation, reactions, reads, sync, uploads, users,
+};
+use super::{demo, files, health};
+use crate::ctx::Ctx;
+use crate::error::{Error, Kind};
+use crate::ws;
+
+struct Route {
+    method: Method,
+    path: &'static str,
+    operation: &'static str,
+    handler: MethodRouter<Arc<Ctx>>,
+}
+
+macro_rules! routes {
+    ($($method:ident $path:literal $operation:ident => $handler:expr;)*) => {
+        vec![$(Route {
+            method: routes!(@method $method),
+            path: $path,
+            operation: stringify!($operation),
+            handler: axum::routing::$method($handler),
+        }),*]
+    };
+    (@method get) => { Method::GET };
+    (@method post) => { Method::POST };
+    (@method put) => { Method::PUT };
+    (@method patch) => { Method::PATCH };
+    (@method delete) => { Method::DELETE };
+}
+
+/// The Stream surface, v1 paths.
+fn stream() -> Vec<Route> {
+    routes! {
+        get    "/app/"                                       GetApp                     => app::get_app;
+        patch  "/app/"                                       UpdateApp                  => app::update_app;
+        get    "/rate_limits/"                               GetRateLimits              => app::get_rate_limits;
+
+        get    "/connect/"                                   Connect                    => ws::connect::connect;
+
+        post   "/users/"                                     UpdateUsers                => users::update_users;
+        patch  "/users/"                                     UpdateUsersPartial         => users::update_users_partial;
+        get    "/users/"                                     QueryUsers                 => users::query_users;
+        post   "/guest/"                                     CreateGuest                => users::create_guest;
+        post   "/users/{user_id}/event/"                     SendUserCustomEvent        => events::send_user_event;
+
+        post   "/channels/"                                  QueryChannels              => channels::query_channels;
+        post   "/channels/{type}/query/"                     GetOrCreateDistinctChannel => channels::get_or_create_distinct_channel;
+        post   "/channels/{type}/{id}/query/"                GetOrCreateChannel         => channels::get_or_create_channel;
+        post   "/channels/{type}/{id}/stop-watching/"        StopWatchingChannel        => channels::stop_watching;
+        post   "/channels/{type}/{id}/"                      UpdateChannel              => channels::update_channel;
+        patch  "/channels/{type}/{id}/"                      UpdateChannelPartial       => channels::update_channel_partial;
+        delete "/channels/{type}/{id}/"                      DeleteChannel              => channels::delete_channel;
+        post   "/channels/{type}/{id}/truncate/"             TruncateChannel            => channels::truncate_channel;
+        post   "/channels/{type}/{id}/hide/"                 HideChannel                => channels::hide_channel;
+        post   "/channels/{type}/{id}/show/"                 ShowChannel                => channels::show_channel;
+
+        get    "/members/"                                   QueryMembers               => members::query_members;
+        patch  "/channels/{type}/{id}/member/"               UpdateOwnMemberPartial     => members::update_own_member_partial;
+        patch  "/channels/{type}/{id}/member/{user_id}/"     UpdateMemberPartial        => members::update_member_partial;
+
+        post   "/channels/{type}/{id}/message/"              SendMessage                => messages::send_message;
+        get    "/channels/{type}/{id}/messages/"             GetManyMessages            => messages::get_many_messages;
+        get    "/messages/{id}/"                             GetMessage                 => messages::get_message;
+        post   "/messages/{id}/"                             UpdateMessage              => messages::update_message;
+        put    "/messages/{id}/"                             UpdateMessagePartial       => messages::update_message_partial;
+        delete "/messages/{id}/"                             DeleteMessage              => messages::delete_message;
+        get    "/messages/{id}/replies/"                     GetReplies                 => messages::get_replies;
+
+        post   "/messages/{id}/reaction/"                    SendReaction               => reactions::send_reaction;
+        delete "/messages/{id}/reaction/{type}/"             DeleteReaction             => reactions::delete_reaction;
+        get    "/messages/{id}/reactions/"                   GetReactions               => reactions::get_reactions;
+
+        post   "/channels/{type}/{id}/read/"                 MarkRead                   => reads::mark_read;
+        post   "/channels/{type}/{id}/unread/"               MarkUnread                 => reads::mark_unread;
+        post   "/channels/read/"                             MarkChannelsRead           => reads::mark_channels_read;
+        post   "/channels/delivered/"                        MarkDelivered              => reads::mark_delivered;
+        get    "/unread/"                                    UnreadCounts               => reads::unread_counts;
+        post   "/unread_batch/"                              UnreadCountsBatch          => reads::unread_counts_batch;
+
+        post   "/channels/{type}/{id}/event/"                SendEvent                  => events::send_event;
+        post   "/sync/"                                      Sync                       => sync::sync;
+
+        post   "/moderation/mute/"                           Mute                       => moderation::mute_user;
+        post   "/moderation/unmute/"                         Unmute                     => moderation::unmute_user;
+        post   "/moderation/mute/channel/"                   MuteChannel                => moderation::mute_channel;
+        post   "/moderation/unmute/channel/"                 UnmuteChannel              => moderation::unmute_channel;
+
+        post   "/channels/{type}/{id}/file/"                 UploadChannelFile          => uploads::upload_file;
+        post   "/channels/{type}/{id}/image/"                UploadChannelImage         => uploads::upload_image;
+        delete "/channels/{type}/{id}/file/"                 DeleteChannelFile          => uploads::delete_file;
+        delete "/channels/{type}/{id}/image/"                DeleteChannelImage         => uploads::delete_image;
+
+        get    "/channeltypes/"                              ListChannelTypes           => channel_types::list_channel_types;
+        post   "/channeltypes/"                              CreateChannelType          => channel_types::create_channel_type;
+        get    "/channeltypes/{name}/"                       GetChannelType             => channel_types::get_channel_type;
+        put    "/channeltypes/{name}/"                       UpdateChannelType          => channel_types::update_channel_type;
+        delete "/channeltypes/{name}/"                       DeleteChannelType          => channel_types::delete_channel_type;
+    }
+}
+
+/// What is not part of any chat surface.
+fn house() -> Vec<Route> {
+    routes! {
+        get    "/files/{key}/{name}/"                        DownloadFile               => files::download;
+        get    "/healthz/"                                   Healthz                    => health::healthz;
+        get    "/readyz/"                                    Readyz                     => health::readyz;
+        get    "/metrics/"                                   Metrics                    => health::metrics;
+        get    "/openapi.json/"                              OpenApi                    => health::openapi;
+        get    "/"                                           DemoPage                   => demo::page;
+        get    "/demo/{file}/"                               DemoFile                   => demo::file;
+    }
+}
+
+/// Operations by path and method.
+static OPERATIONS: LazyLock<HashMap<&'static str, Vec<(Method, &'static str)>>> = LazyLock::new(|| {
+    let mut operations: HashMap<_, Vec<_>> = HashMap::new();
+    for route in stream().into_iter().chain(house()) {
+        operations.entry(route.path).or_default().push((route.method, route.operation));
+    }
+    operations
+});
+
+/// The operation of a route.
+pub fn operation(method: &Method, path: &str) -> Option<&'static str> {
+    // HEAD is answered by the handlers of GET.
+    let method = if *method == Method::HEAD { &Method::GET } else { method };
+    OPERATIONS.get(path)?.iter().find(|(of, _)| of == method).map(|(_, operation)| *operation)
+}
+
+/// The names of all operations of the Stream surface, for rate limits.
+pub fn operations() -> Vec<&'static str> {
+    stream().into_iter().map(|route| route.operation).collect()
+}
+
+/// Method, path and name of every documented operation, for the check that the OpenAPI document names the same.
+pub fn documented() -> Vec<(Method, &'static str, &'static str)> {
+    stream().into_iter().map(|route| (route.method, route.path, route.operation)).collect()
+}
+
+/// The service that answers requests.
+pub fn service(ctx: Arc<Ctx>) -> TrailingSlash<Router> {
+    let mut router = Router::new();
+    for route in stream().into_iter().chain(house()) {
+        router = router.route(route.path, route.handler);
+    }
+    let router = router
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn_with_state(ctx.clone(), observe::observe))
+        .layer(from_fn(cors::cors))
+        .with_state(ctx);
+    TrailingSlash(router)
+}
+
+async fn not_found(request: Request) -> Error {
+    Error::not_found(format!("there is no {}", request.uri().path()))
+}
+
+async fn method_not_allowed(request: Request) -> Error {
+    Error::new(Kind::MethodNotAllowed, format!("{} does not take {}", request.uri().path(), request.method()))
+}

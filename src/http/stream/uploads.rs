@@ -1,0 +1,153 @@
+//! Uploads: multipart, streamed to where they are kept.
+
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, Multipart, Request, State};
+use axum::http::header::HOST;
+use axum::http::{HeaderMap, Uri};
+use futures_util::TryStreamExt;
+use serde::Deserialize;
+use wire::Cid;
+use wire::app::{Empty, FileUploadResponse};
+use wire::user::UserRequest;
+
+use crate::access::Caller;
+use crate::chat::uploads::{self, URL_PATH, UploadKind};
+use crate::ctx::Ctx;
+use crate::error::{Error, Kind, Result};
+use crate::http::extract::{Auth, CidPath, Params};
+use crate::http::reply::Reply;
+use crate::limits;
+
+/// Largest text field of a form.
+const FIELD_BYTES_MAX: usize = 16 * 1024;
+/// Fields of a form that are looked at.
+const FIELDS_MAX: usize = 16;
+
+/// Uploads a file to a channel. Form fields: `file`, and `user` (JSON) from servers, before the file.
+#[utoipa::path(post, path = "/channels/{type}/{id}/file/", operation_id = "UploadChannelFile", tag = "uploads",
+    request_body(content = Object, content_type = "multipart/form-data"), responses((status = 201, body = FileUploadResponse)))]
+pub async fn upload_file(
+    State(ctx): State<Arc<Ctx>>,
+    Auth(caller): Auth,
+    CidPath(cid): CidPath,
+    request: Request,
+) -> Result<Reply<FileUploadResponse>> {
+    upload(&ctx, caller, &cid, UploadKind::File, request).await
+}
+
+/// Uploads an image to a channel.
+#[utoipa::path(post, path = "/channels/{type}/{id}/image/", operation_id = "UploadChannelImage", tag = "uploads",
+    request_body(content = Object, content_type = "multipart/form-data"), responses((status = 201, body = FileUploadResponse)))]
+pub async fn upload_image(
+    State(ctx): State<Arc<Ctx>>,
+    Auth(caller): Auth,
+    CidPath(cid): CidPath,
+    request: Request,
+) -> Result<Reply<FileUploadResponse>> {
+    upload(&ctx, caller, &cid, UploadKind::Image, request).await
+}
+
+async fn upload(
+    ctx: &Arc<Ctx>,
+    mut caller: Caller,
+    cid: &Cid,
+    kind: UploadKind,
+    request: Request,
+) -> Result<Reply<FileUploadResponse>> {
+    let length = request.headers().get("content-length").and_then(|length| length.to_str().ok()?.parse::<i64>().ok());
+    if length.is_some_and(|length| length > limits::UPLOAD_BYTES_MAX + 2 * FIELD_BYTES_MAX as i64) {
+        return Err(Error::new(
+            Kind::PayloadTooLarge,
+            format!("an upload may have {} bytes", limits::UPLOAD_BYTES_MAX),
+        ));
+    }
+    let base = base_url(ctx, request.headers(), request.uri());
+    let broken = |_| Error::input("the form cannot be read");
+    let mut form =
+        Multipart::from_request(request, ctx).await.map_err(|_| Error::input("an upload is a multipart form"))?;
+    for _ in 0..FIELDS_MAX {
+        let Some(mut field) = form.next_field().await.map_err(broken)? else { break };
+        match field.name().unwrap_or_default() {
+            "user" => {
+                let mut json = Vec::new();
+                while let Some(chunk) = field.chunk().await.map_err(broken)? {
+                    json.extend_from_slice(&chunk);
+                    if json.len() > FIELD_BYTES_MAX {
+                        return Err(Error::new(Kind::PayloadTooLarge, "the field user is too large"));
+                    }
+                }
+                let user: UserRequest =
+                    serde_json::from_slice(&json).map_err(|_| Error::input("the field user is not a user"))?;
+                caller = caller.acting_as(ctx, None, Some(&user)).await?;
+            }
+            "file" => {
+                let name = field.file_name().unwrap_or_default().to_owned();
+                let mime_type = field.content_type().map(ToOwned::to_owned);
+                let content = field.map_err(|_| Error::input("the upload broke off"));
+                let key = uploads::upload(ctx, &caller, Some(cid), kind, &name, mime_type.as_deref(), content).await?;
+                let path = percent_encoding::utf8_percent_encode(&key, PATH);
+                return Ok(Reply(FileUploadResponse { file: format!("{base}{URL_PATH}{path}"), thumb_url: None }));
+            }
+            _ => {}
+        }
+    }
+    Err(Error::input("the form has no field file"))
+}
+
+/// What is escaped in the path of an upload's URL.
+const PATH: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'(')
+    .add(b')');
+
+/// Where clients reach this server: as configured, or as they asked for it.
+pub(crate) fn base_url(ctx: &Ctx, headers: &HeaderMap, uri: &Uri) -> String {
+    if let Some(url) = &ctx.config.public_url {
+        return url.clone();
+    }
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let scheme = header("x-forwarded-proto").filter(|scheme| *scheme == "https").unwrap_or("http");
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).or(uri.host());
+    format!("{scheme}://{}", host.map_or_else(|| ctx.config.listen.to_string(), ToOwned::to_owned))
+}
+
+/// Which upload.
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct DeleteUploadParams {
+    #[serde(default)]
+    url: String,
+}
+
+/// Deletes a file of a channel by its URL.
+#[utoipa::path(delete, path = "/channels/{type}/{id}/file/", operation_id = "DeleteChannelFile", tag = "uploads",
+    params(DeleteUploadParams), responses((status = 200, body = Empty)))]
+pub async fn delete_file(
+    State(ctx): State<Arc<Ctx>>,
+    Auth(caller): Auth,
+    CidPath(cid): CidPath,
+    Params(params): Params<DeleteUploadParams>,
+) -> Result<Reply<Empty>> {
+    uploads::delete(&ctx, &caller, Some(&cid), &params.url).await?;
+    Ok(Reply(Empty {}))
+}
+
+/// Deletes an image of a channel by its URL.
+#[utoipa::path(delete, path = "/channels/{type}/{id}/image/", operation_id = "DeleteChannelImage", tag = "uploads",
+    params(DeleteUploadParams), responses((status = 200, body = Empty)))]
+pub async fn delete_image(
+    State(ctx): State<Arc<Ctx>>,
+    Auth(caller): Auth,
+    CidPath(cid): CidPath,
+    Params(params): Params<DeleteUploadParams>,
+) -> Result<Reply<Empty>> {
+    uploads::delete(&ctx, &caller, Some(&cid), &params.url).await?;
+    Ok(Reply(Empty {}))
+}

@@ -1,0 +1,53 @@
+//! What every node does from time to time. All of it may be done by any number of nodes at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::chat::users::connect::tell_presence;
+use crate::ctx::Ctx;
+use crate::limits;
+
+const PARTITIONS_EVERY: Duration = Duration::from_hours(1);
+
+/// Keeps presence alive, finds users of dead nodes, writes `last_active`, makes room in the event log. Runs until dropped.
+pub async fn run(ctx: Arc<Ctx>) {
+    let tick = |period| {
+        let mut tick = interval(period);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tick
+    };
+    let mut presence = tick(limits::PRESENCE_REFRESH);
+    let mut last_active = tick(Duration::from_secs(limits::LAST_ACTIVE_REFRESH_SECONDS as u64));
+    let mut partitions = tick(PARTITIONS_EVERY);
+    // Each ticks at once; the node has just started.
+    last_active.tick().await;
+    partitions.tick().await;
+    loop {
+        tokio::select! {
+            _ = presence.tick() => refresh_presence(&ctx).await,
+            _ = last_active.tick() => {
+                let touched = ctx.store.touch_last_active(&ctx.realtime.users_here(), limits::LAST_ACTIVE_REFRESH_SECONDS).await;
+                if let Err(error) = touched {
+                    tracing::warn!(%error, "last_active could not be written");
+                }
+            }
+            _ = partitions.tick() => {
+                if let Err(error) = ctx.store.create_event_partitions().await {
+                    tracing::error!(%error, "partitions of the event log could not be made");
+                }
+            }
+        }
+    }
+}
+
+async fn refresh_presence(ctx: &Ctx) {
+    for gone in ctx.engine.presence.refresh().await {
+        match ctx.caches.user(&gone).await {
+            Ok(Some(user)) => tell_presence(ctx, &user, false).await,
+            Ok(None) => {}
+            Err(error) => tracing::warn!(?error, "nobody was told that a user is offline"),
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! Every bound of the program, by name and unit.
+//!
+//! Sources: the documented limits of the protocol (wire-protocol facts, section 9) where there is one; otherwise a number
+//! chosen here, with its reason.
+
+use std::time::Duration;
+
+// ---- HTTP
+
+/// Largest JSON body. A message may hold 30 attachments of 5 KB and custom data; a users call 100 users of 5 KB.
+pub const JSON_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Headers of one request, all together; more is answered with code 24.
+pub const HEADER_BYTES_MAX: usize = 16 * 1024;
+/// What one HTTP connection may buffer before its headers end: above [`HEADER_BYTES_MAX`], so that the refusal is ours.
+pub const HEADER_BUFFER_BYTES_MAX: usize = 64 * 1024;
+pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// A request that takes longer is answered with code 23.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Uploads may take longer.
+pub const UPLOAD_TIMEOUT: Duration = Duration::from_mins(5);
+/// Objects inside objects in a body. `serde_json` stops at 128 on its own; clients have no use for more than this.
+pub const JSON_DEPTH_MAX: usize = 32;
+/// How long a draining node tells its sockets to come back elsewhere, spread evenly.
+pub const DRAIN_SPREAD: Duration = Duration::from_secs(5);
+/// How long a draining node waits for its requests.
+pub const DRAIN_REQUESTS: Duration = Duration::from_secs(20);
+/// How long accepting rests after it failed: most likely the process is out of file descriptors.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+// ---- Sockets
+
+/// Largest frame that a client may send. Clients send heartbeats only.
+pub const CLIENT_FRAME_BYTES_MAX: usize = 16 * 1024;
+/// Longest `/connect` query.
+pub const CONNECT_QUERY_BYTES_MAX: usize = 12 * 1024;
+/// What may wait for one slow reader; then the socket is closed and the client comes back and catches up.
+pub const SOCKET_QUEUE_BYTES_MAX: usize = 256 * 1024;
+/// The same in frames.
+pub const SOCKET_QUEUE_FRAMES_MAX: usize = 1024;
+/// Frames written with one system call.
+pub const FRAMES_PER_WRITE_MAX: usize = 64;
+/// Bytes written with one system call.
+pub const BYTES_PER_WRITE_MAX: usize = 64 * 1024;
+/// `health.check` and a ping go out this often.
+pub const HEARTBEAT: Duration = Duration::from_secs(30);
+/// A peer that has sent nothing for this long is gone: two heartbeats and a bit.
+pub const SILENT_PEER: Duration = Duration::from_secs(70);
+/// `last_active` is written at most this often while connected.
+pub const LAST_ACTIVE_REFRESH_SECONDS: i64 = 15 * 60;
+/// Commands and events that may wait for one fan-out worker.
+pub const FANOUT_INBOX_MAX: usize = 65_536;
+/// What a fan-out worker takes from its inbox at once, and so the longest run of frames in one write.
+pub const FANOUT_BATCH_MAX: usize = 64;
+/// A fan-out worker lets others run after so many sockets.
+pub const FANOUT_SOCKETS_PER_TURN: usize = 256;
+/// Channels that one connection watches.
+pub const WATCHED_CHANNELS_MAX: usize = 10_000;
+/// Users whose presence one connection follows.
+pub const FOLLOWED_USERS_MAX: usize = 10_000;
+/// Channels of a user, the most recently active ones, for which a connection hears notifications without watching.
+pub const MEMBER_CHANNELS_MAX: i64 = 1_000;
+/// Channels with more watchers hear no typing, no read events, and watching events only every few seconds.
+pub const LARGE_CHANNEL_WATCHERS: usize = 100;
+/// How often a large channel hears `user.watching.*`.
+pub const LARGE_CHANNEL_WATCHING_EVERY: Duration = Duration::from_secs(5);
+
+// ---- Writing
+
+/// Messages that one group commit takes.
+pub const APPEND_BATCH_MAX: usize = 100;
+/// Messages that may wait for one writer; a sender waits when it is full.
+pub const APPEND_QUEUE_MAX: usize = 4_096;
+
+// ---- The event log
+
+/// How often a node reads the log for what nobody announced to it.
+pub const RELAY_EVERY: Duration = Duration::from_millis(500);
+/// Log rows that the relay takes at once.
+pub const RELAY_ROWS_MAX: i64 = 5_000;
+/// How long an event waits for the one before it until the log is asked.
+pub const GAP_PATIENCE: Duration = Duration::from_millis(30);
+/// Events of one channel that wait for a gap to close; more means the log is asked at once.
+pub const GAP_EVENTS_MAX: usize = 256;
+/// Unnumbered events remembered, so that the relay does not repeat them.
+pub const RECENT_EVENTS_MAX: usize = 65_536;
+/// Days of the log that `/sync` reaches back, and that are kept.
+pub const EVENT_LOG_DAYS: i64 = 30;
+/// Events that one `/sync` answers; more is an error, and the client queries again.
+pub const SYNC_EVENTS_MAX: usize = 1_000;
+/// Channels in one `/sync`.
+pub const SYNC_CHANNELS_MAX: usize = 255;
+
+// ---- Caches. Short lives are the safety net: the bus and the relay tell nodes what to forget.
+
+pub const CACHE_LIFE: Duration = Duration::from_secs(30);
+pub const CACHED_USERS_MAX: u64 = 100_000;
+pub const CACHED_CHANNELS_MAX: u64 = 100_000;
+pub const CACHED_MEMBERSHIPS_MAX: u64 = 500_000;
+/// How long a node trusts what it heard about a user being online.
+pub const ONLINE_CACHE_LIFE: Duration = Duration::from_secs(5);
+
+// ---- Engine
+
+/// How often a node says that its users are still there.
+pub const PRESENCE_REFRESH: Duration = Duration::from_secs(20);
+/// When a user of a dead node counts as gone: within T19's 90 seconds.
+pub const PRESENCE_LIFE: Duration = Duration::from_mins(1);
+/// Payload of one message on the bus.
+pub const BUS_PAYLOAD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Messages that may wait to be published.
+pub const BUS_QUEUE_MAX: usize = 65_536;
+/// Messages published in one pipeline.
+pub const BUS_PIPELINE_MAX: usize = 128;
+
+// ---- Users
+
+pub const USER_ID_CHARS_MAX: usize = 255;
+pub const USERS_PER_CALL_MAX: usize = 100;
+pub const CUSTOM_BYTES_MAX: usize = 5 * 1024;
+pub const TEAMS_MAX: usize = 250;
+pub const TEAM_BYTES_MAX: usize = 100;
+pub const QUERY_USERS_LIMIT_DEFAULT: i64 = 30;
+pub const QUERY_USERS_LIMIT_MAX: i64 = 100;
+pub const QUERY_OFFSET_MAX: i64 = 1_000;
+pub const NAME_CHARS_MAX: usize = 1_000;
+
+// ---- Channels
+
+pub const QUERY_CHANNELS_LIMIT_DEFAULT: i64 = 10;
+pub const QUERY_CHANNELS_LIMIT_MAX: i64 = 30;
+pub const MESSAGE_LIMIT_DEFAULT: i64 = 25;
+pub const MESSAGE_LIMIT_MAX: i64 = 300;
+pub const STATE_MEMBERS_DEFAULT: i64 = 100;
+pub const STATE_MEMBERS_MAX: i64 = 300;
+pub const STATE_OFFSET_MAX: i64 = 10_000;
+pub const STATE_READS_MAX: i64 = 100;
+pub const STATE_WATCHERS_DEFAULT: i64 = 30;
+pub const PINNED_MESSAGES_MAX: i64 = 10;
+pub const QUERY_MEMBERS_LIMIT_MAX: i64 = 100;
+pub const MEMBERS_PER_CALL_MAX: usize = 100;
+pub const COOLDOWN_SECONDS_MAX: i64 = 120;
+pub const FILTER_TAGS_MAX: usize = 100;
+pub const DELETE_CHANNELS_MAX: usize = 100;
+
+// ---- Messages
+
+pub const MESSAGE_ID_CHARS_MAX: usize = 255;
+/// Upper bound of a channel type's `max_message_length`.
+pub const MESSAGE_CHARS_MAX: i64 = 20_000;
+pub const ATTACHMENTS_MAX: usize = 30;
+/// Of one message's attachments all together, in bytes of JSON.
+pub const ATTACHMENTS_BYTES_MAX: usize = 30 * 5 * 1024;
+pub const MENTIONS_MAX: usize = 25;
+pub const RESTRICTED_VISIBILITY_MAX: usize = 100;
+pub const MESSAGES_BY_ID_MAX: usize = 100;
+pub const THREAD_PARTICIPANTS_MAX: usize = 10;
+
+// ---- Reactions
+
+pub const REACTION_TYPE_CHARS_MAX: usize = 255;
+pub const REACTION_CUSTOM_BYTES_MAX: usize = 1024;
+pub const REACTION_SCORE_MAX: i64 = 1_000_000;
+pub const LATEST_REACTIONS: usize = 10;
+pub const REACTIONS_LIMIT_DEFAULT: i64 = 10;
+pub const REACTIONS_LIMIT_MAX: i64 = 300;
+
+// ---- Uploads
+
+/// Largest upload unless the app's settings say less.
+pub const UPLOAD_BYTES_MAX: i64 = 100 * 1024 * 1024;
+pub const UPLOAD_NAME_BYTES_MAX: usize = 255;
+
+// ---- Queries
+
+pub const FILTER_BOUNDS: query::Bounds = query::Bounds { depth: 8, conditions: 64, values: 300 };
+
+/// Unread channels in `GET /unread`.
+pub const UNREAD_CHANNELS_MAX: i64 = 100;
+pub const UNREAD_BATCH_USERS_MAX: usize = 100;
+
+const _: () = {
+    assert!(HEADER_BYTES_MAX < HEADER_BUFFER_BYTES_MAX);
+    assert!(CONNECT_QUERY_BYTES_MAX < HEADER_BYTES_MAX);
+    assert!(SILENT_PEER.as_secs() > 2 * HEARTBEAT.as_secs());
+    assert!(PRESENCE_LIFE.as_secs() > 2 * PRESENCE_REFRESH.as_secs());
+    assert!(MESSAGE_LIMIT_DEFAULT <= MESSAGE_LIMIT_MAX);
+    assert!(FRAMES_PER_WRITE_MAX <= SOCKET_QUEUE_FRAMES_MAX);
+    assert!(JSON_DEPTH_MAX < 128);
+};

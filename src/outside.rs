@@ -1,0 +1,4 @@
+//! Other people's systems, each behind one file.
+
+pub mod embedded_postgres;
+pub mod object_store;

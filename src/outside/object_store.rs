@@ -1,0 +1,37 @@
+//! Where uploads are kept: a directory, or a bucket that speaks S3.
+
+use std::sync::Arc;
+
+use object_store::ObjectStore;
+use object_store::aws::AmazonS3Builder;
+use object_store::local::LocalFileSystem;
+
+use crate::config::{S3Settings, Uploads};
+
+/// # Errors
+/// A directory that cannot be made, or settings that S3 cannot use; in words for whoever runs the node.
+pub fn open(uploads: &Uploads) -> Result<Arc<dyn ObjectStore>, String> {
+    match uploads {
+        Uploads::Directory(directory) => {
+            std::fs::create_dir_all(directory)
+                .map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
+            let store = LocalFileSystem::new_with_prefix(directory).map_err(|error| error.to_string())?;
+            Ok(Arc::new(store))
+        }
+        Uploads::S3(settings) => s3(settings).map_err(|error| format!("uploads to S3: {error}")),
+    }
+}
+
+fn s3(settings: &S3Settings) -> object_store::Result<Arc<dyn ObjectStore>> {
+    let mut builder = AmazonS3Builder::from_env().with_bucket_name(&settings.bucket);
+    if let Some(region) = &settings.region {
+        builder = builder.with_region(region);
+    }
+    if let Some(endpoint) = &settings.endpoint {
+        builder = builder.with_endpoint(endpoint).with_allow_http(endpoint.starts_with("http://"));
+    }
+    if let (Some(key), Some(secret)) = (&settings.access_key_id, &settings.secret_access_key) {
+        builder = builder.with_access_key_id(key).with_secret_access_key(secret.reveal());
+    }
+    Ok(Arc::new(builder.build()?))
+}

@@ -1,0 +1,277 @@
+//! Every event once, and those of a channel in their order.
+//!
+//! Events reach a node from its own commits, from the bus and from the relay, in any order and more than once. Those of a
+//! channel carry consecutive numbers: what was seen is dropped, what comes next goes on to the workers, and what comes too
+//! early waits. A gap that does not close within [`limits::GAP_PATIENCE`] is read from the log. A number that the log does not
+//! have was never committed: numbers are given under the channel's lock, so once a later one is visible, it never will be.
+//!
+//! Events without a number (for one user, or ephemeral) are only kept from being delivered twice.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::BoxFuture;
+use tokio::sync::{Mutex as AsyncMutex, mpsc};
+
+use super::Dialect;
+use super::registry::Command;
+use crate::events::Event;
+use crate::limits;
+use crate::store::Store;
+
+/// Channels are spread over so many locks.
+const SHARDS: usize = 64;
+
+/// An event on its way to sockets, encoded at most once for each dialect.
+pub struct Delivery {
+    pub event: Event,
+    frames: Box<[OnceLock<Option<Bytes>>]>,
+}
+
+impl Delivery {
+    fn new(event: Event, dialects: usize) -> Self {
+        Self { event, frames: (0..dialects).map(|_| OnceLock::new()).collect() }
+    }
+
+    /// The frame that sockets of this dialect get.
+    pub fn frame(&self, index: usize, dialects: &[Arc<dyn Dialect>]) -> Option<Bytes> {
+        self.frames[index].get_or_init(|| dialects[index].encode(&self.event)).clone()
+    }
+}
+
+/// How far a channel's events have gone on this node.
+#[derive(Default)]
+struct Progress {
+    /// The last number that went on. `None` until it is known where the channel stands.
+    seen: Option<i64>,
+    /// Events that came too early.
+    waiting: BTreeMap<i64, Event>,
+    repairing: bool,
+    /// Users who watch the channel, over all nodes, as last heard.
+    watchers: i64,
+}
+
+pub struct Fanout {
+    channels: Box<[AsyncMutex<HashMap<i64, Progress>>]>,
+    recent: Mutex<Recent>,
+    workers: Arc<[mpsc::Sender<Command>]>,
+    store: Store,
+    dialects: usize,
+}
+
+impl Fanout {
+    pub(super) fn new(store: Store, workers: Arc<[mpsc::Sender<Command>]>, dialects: usize) -> Self {
+        let channels = (0..SHARDS).map(|_| AsyncMutex::default()).collect();
+        Self { channels, recent: Mutex::default(), workers, store, dialects }
+    }
+
+    fn shard(&self, channel: i64) -> &AsyncMutex<HashMap<i64, Progress>> {
+        &self.channels[channel as usize % SHARDS]
+    }
+
+    /// Somebody here wants to hear of these channels; their events wait until it is known where they stand.
+    pub(super) async fn open(&self, channels: &[i64]) {
+        for channel in channels {
+            self.shard(*channel).lock().await.entry(*channel).or_default();
+        }
+    }
+
+    /// Says where channels stand and how many watch them.
+    pub(super) async fn begin(self: &Arc<Self>, numbers: &[(i64, i64)], channels: &[i64], watchers: &[i64]) {
+        let numbers: HashMap<i64, i64> = numbers.iter().copied().collect();
+        for (channel, watchers) in channels.iter().zip(watchers) {
+            let mut shard = self.shard(*channel).lock().await;
+            let Some(progress) = shard.get_mut(channel) else { continue };
+            progress.watchers = *watchers;
+            let first_waiting = progress.waiting.keys().next().map(|number| number - 1);
+            progress.seen = progress.seen.max(numbers.get(channel).copied().or(first_waiting));
+            self.advance(*channel, progress).await;
+        }
+    }
+
+    /// Nobody here wants to hear of the channel any more.
+    pub(super) async fn end(&self, channel: i64) {
+        self.shard(channel).lock().await.remove(&channel);
+    }
+
+    /// Would this entry of the log be news here?
+    pub async fn is_news(&self, channel: Option<i64>, number: Option<i64>, id: i64) -> bool {
+        match (channel, number) {
+            (Some(channel), Some(number)) => {
+                let shard = self.shard(channel).lock().await;
+                shard.get(&channel).is_some_and(|progress| progress.seen.is_some_and(|seen| number > seen))
+            }
+            _ => !self.recent().contains(id),
+        }
+    }
+
+    fn recent(&self) -> std::sync::MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends an event on its way to this node's sockets, if it is news.
+    pub async fn deliver(self: &Arc<Self>, event: Event) {
+        let (Some(channel), Some(number)) = (event.channel_id, event.number) else {
+            return self.deliver_unnumbered(event).await;
+        };
+        let mut shard = self.shard(channel).lock().await;
+        let Some(progress) = shard.get_mut(&channel) else { return };
+        if progress.seen.is_some_and(|seen| number <= seen) {
+            return;
+        }
+        if progress.seen.is_some_and(|seen| number == seen + 1) {
+            progress.seen = Some(number);
+            let watchers = progress.watchers;
+            self.pass_on(event, watchers).await;
+        } else {
+            progress.waiting.insert(number, event);
+        }
+        self.advance(channel, progress).await;
+    }
+
+    async fn deliver_unnumbered(&self, event: Event) {
+        if event.id.is_some_and(|id| !self.recent().insert(id)) {
+            return;
+        }
+        if let Some(channel) = event.channel_id
+            && let Some(progress) = self.shard(channel).lock().await.get_mut(&channel)
+        {
+            if let Some(watchers) = event.watcher_count {
+                progress.watchers = watchers;
+            }
+            if progress.watchers > limits::LARGE_CHANNEL_WATCHERS as i64 && is_small_talk(&event.kind) {
+                return;
+            }
+        }
+        self.pass_on(event, 0).await;
+    }
+
+    /// Passes on what is due, and sees to it that a gap closes.
+    async fn advance(self: &Arc<Self>, channel: i64, progress: &mut Progress) {
+        let Some(mut seen) = progress.seen else { return };
+        while let Some(entry) = progress.waiting.first_entry() {
+            if *entry.key() > seen + 1 {
+                break;
+            }
+            let (number, event) = entry.remove_entry();
+            if number == seen + 1 {
+                seen = number;
+                progress.seen = Some(seen);
+                self.pass_on(event, progress.watchers).await;
+            }
+        }
+        if !progress.waiting.is_empty() && !progress.repairing {
+            progress.repairing = true;
+            self.spawn_repair(channel, progress.waiting.len() > limits::GAP_EVENTS_MAX);
+        }
+    }
+
+    fn spawn_repair(self: &Arc<Self>, channel: i64, at_once: bool) {
+        let repair: BoxFuture<'static, ()> = Box::pin(self.clone().repair(channel, at_once));
+        tokio::spawn(repair);
+    }
+
+    /// Waits a little for the missing events of a channel, then reads them from the log.
+    async fn repair(self: Arc<Self>, channel: i64, at_once: bool) {
+        if !at_once {
+            tokio::time::sleep(limits::GAP_PATIENCE).await;
+        }
+        let gap = {
+            let mut shard = self.shard(channel).lock().await;
+            let Some(progress) = shard.get_mut(&channel) else { return };
+            if let (Some(seen), Some(next)) = (progress.seen, progress.waiting.keys().next()) {
+                Some((seen, *next))
+            } else {
+                progress.repairing = false;
+                None
+            }
+        };
+        let Some((seen, next)) = gap else { return };
+        metrics::counter!("millrace_gaps_total").increment(1);
+        let missing = self.store.channel_events_between(channel, seen, next).await;
+        let mut shard = self.shard(channel).lock().await;
+        let Some(progress) = shard.get_mut(&channel) else { return };
+        progress.repairing = false;
+        match missing {
+            Ok(events) => {
+                // A long gap is read in parts: what lies behind this part is not known to be missing.
+                let next = match events.last().and_then(|event| event.number) {
+                    Some(last) if events.len() == limits::SYNC_EVENTS_MAX => last + 1,
+                    _ => next,
+                };
+                for event in events {
+                    if let Some(number) = event.number {
+                        progress.waiting.insert(number, event);
+                    }
+                }
+                // What is still missing before `next` was never committed.
+                while progress.seen.is_some_and(|seen| seen + 1 < next) {
+                    let Some((number, event)) = progress.waiting.pop_first() else { break };
+                    if number >= next {
+                        progress.waiting.insert(number, event);
+                        progress.seen = Some(next - 1);
+                    } else if progress.seen.is_none_or(|seen| number > seen) {
+                        progress.seen = Some(number);
+                        self.pass_on(event, progress.watchers).await;
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(%error, "could not read missing events; the next event tries again"),
+        }
+        self.advance(channel, progress).await;
+    }
+
+    async fn pass_on(&self, mut event: Event, watchers: i64) {
+        if event.kind == "message.new" {
+            event.body = with_watcher_count(&event.body, watchers);
+        }
+        let delivery = Arc::new(Delivery::new(event, self.dialects));
+        for worker in self.workers.iter() {
+            let _ = worker.send(Command::Deliver(delivery.clone())).await;
+        }
+    }
+}
+
+/// What large channels do not hear: every watcher causes it, and every watcher would hear it.
+fn is_small_talk(kind: &str) -> bool {
+    matches!(kind, "typing.start" | "typing.stop" | "message.read" | "message.delivered")
+}
+
+/// The event with the one key that only the receiving node knows.
+fn with_watcher_count(body: &Bytes, watchers: i64) -> Bytes {
+    let Some(open) = body.strip_suffix(b"}") else {
+        return body.clone();
+    };
+    let mut whole = BytesMut::with_capacity(body.len() + 32);
+    whole.extend_from_slice(open);
+    whole.extend_from_slice(format!(",\"watcher_count\":{watchers}}}").as_bytes());
+    whole.freeze()
+}
+
+/// Keys of log rows that were delivered lately.
+#[derive(Default)]
+struct Recent {
+    ids: HashSet<i64>,
+    order: VecDeque<i64>,
+}
+
+impl Recent {
+    fn contains(&self, id: i64) -> bool {
+        self.ids.contains(&id)
+    }
+
+    /// False if it was there.
+    fn insert(&mut self, id: i64) -> bool {
+        if !self.ids.insert(id) {
+            return false;
+        }
+        self.order.push_back(id);
+        if self.order.len() > limits::RECENT_EVENTS_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ids.remove(&oldest);
+        }
+        true
+    }
+}

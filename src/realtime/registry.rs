@@ -1,0 +1,429 @@
+//! A worker and the connections that live in it.
+//!
+//! A worker owns what it knows: nobody else reads it, so there are no locks, and a command is done when the next one
+//! begins. It takes all that waits in its inbox; events of one channel that wait together become one write per socket.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use slab::Slab;
+use smallvec::SmallVec;
+use tokio::sync::{mpsc, oneshot};
+
+use super::fanout::Delivery;
+use super::{CloseReason, Connection, Dialect, notify};
+use crate::clock::Clock;
+use crate::events::Audience;
+use crate::limits;
+
+/// What a worker is asked to do. Answers of `None` mean: no such connection of this user.
+pub enum Command {
+    Open {
+        connection: Arc<Connection>,
+        member_channels: Vec<i64>,
+    },
+    Close {
+        id: Arc<str>,
+        done: oneshot::Sender<Option<Wants>>,
+    },
+    /// Answers with the channels that the connection did not watch before.
+    Watch {
+        id: Arc<str>,
+        user: Arc<str>,
+        channels: Vec<i64>,
+        done: oneshot::Sender<Option<Vec<i64>>>,
+    },
+    /// Answers with the channels that the connection watched until now.
+    Unwatch {
+        id: Arc<str>,
+        user: Arc<str>,
+        channels: Vec<i64>,
+        done: oneshot::Sender<Option<Vec<i64>>>,
+    },
+    /// Answers with the users that the connection did not follow before.
+    Follow {
+        id: Arc<str>,
+        user: Arc<str>,
+        users: Vec<String>,
+        done: oneshot::Sender<Option<Vec<String>>>,
+    },
+    /// Answers with the number of connections for which that is new.
+    Join {
+        user: Arc<str>,
+        channel: i64,
+        done: oneshot::Sender<usize>,
+    },
+    /// Answers with the number of connections for which that is new.
+    Leave {
+        user: Arc<str>,
+        channel: i64,
+        done: oneshot::Sender<usize>,
+    },
+    Find {
+        user: Option<Arc<str>>,
+        done: oneshot::Sender<Vec<Arc<Connection>>>,
+    },
+    Deliver(Arc<Delivery>),
+}
+
+/// What a connection wants to hear.
+#[derive(Debug, Default)]
+pub struct Wants {
+    /// Sorted.
+    pub watched: Vec<i64>,
+    /// Sorted.
+    pub member_of: Vec<i64>,
+    pub follows: Vec<Arc<str>>,
+}
+
+struct Entry {
+    connection: Arc<Connection>,
+    wants: Wants,
+}
+
+/// A channel as far as this worker's connections care.
+#[derive(Default)]
+struct Room {
+    watchers: Vec<usize>,
+    members: Vec<usize>,
+}
+
+/// Frames by dialect, for one run of events.
+type Run = Vec<Vec<Bytes>>;
+
+pub struct Worker {
+    dialects: Arc<[Arc<dyn Dialect>]>,
+    notify: notify::Sender,
+    clock: Clock,
+    entries: Slab<Entry>,
+    by_id: HashMap<Arc<str>, usize>,
+    by_user: HashMap<Arc<str>, SmallVec<[usize; 2]>>,
+    rooms: HashMap<i64, Room>,
+    followers: HashMap<Arc<str>, Vec<usize>>,
+    /// Sockets served since others last had a turn.
+    served: usize,
+    beat: usize,
+}
+
+/// Connections get their heartbeat in turns, one part of them each second.
+const BEATS: usize = limits::HEARTBEAT.as_secs() as usize;
+
+impl Worker {
+    pub fn new(dialects: Arc<[Arc<dyn Dialect>]>, notify: notify::Sender, clock: Clock) -> Self {
+        Self {
+            dialects,
+            notify,
+            clock,
+            entries: Slab::new(),
+            by_id: HashMap::new(),
+            by_user: HashMap::new(),
+            rooms: HashMap::new(),
+            followers: HashMap::new(),
+            served: 0,
+            beat: 0,
+        }
+    }
+
+    pub async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
+        let mut beat = tokio::time::interval(Duration::from_secs(1));
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut commands = Vec::with_capacity(limits::FANOUT_BATCH_MAX);
+        loop {
+            tokio::select! {
+                biased;
+                _ = beat.tick() => self.heartbeat(),
+                count = inbox.recv_many(&mut commands, limits::FANOUT_BATCH_MAX) => {
+                    if count == 0 {
+                        return;
+                    }
+                    self.obey(&mut commands).await;
+                }
+            }
+        }
+    }
+
+    /// Obeys in order; events for whole channels that follow each other are gathered by channel first.
+    async fn obey(&mut self, commands: &mut Vec<Command>) {
+        let mut gathered: SmallVec<[(i64, Vec<Arc<Delivery>>); 4]> = SmallVec::new();
+        for command in commands.drain(..) {
+            if let Command::Deliver(delivery) = &command
+                && let (Audience::Channel { only: None }, Some(channel)) =
+                    (&delivery.event.audience, delivery.event.channel_id)
+            {
+                match gathered.iter_mut().find(|(key, _)| *key == channel) {
+                    Some((_, run)) => run.push(delivery.clone()),
+                    None => gathered.push((channel, vec![delivery.clone()])),
+                }
+                continue;
+            }
+            for (channel, run) in gathered.drain(..) {
+                self.deliver_to_channel(channel, &run).await;
+            }
+            self.obey_one(command);
+        }
+        for (channel, run) in gathered.drain(..) {
+            self.deliver_to_channel(channel, &run).await;
+        }
+    }
+
+    fn obey_one(&mut self, command: Command) {
+        match command {
+            Command::Open { connection, member_channels } => self.open(connection, member_channels),
+            Command::Close { id, done } => drop(done.send(self.close(&id))),
+            Command::Watch { id, user, channels, done } => drop(done.send(self.watch(&id, &user, &channels))),
+            Command::Unwatch { id, user, channels, done } => drop(done.send(self.unwatch(&id, &user, &channels))),
+            Command::Follow { id, user, users, done } => drop(done.send(self.follow(&id, &user, &users))),
+            Command::Join { user, channel, done } => drop(done.send(self.join(&user, channel))),
+            Command::Leave { user, channel, done } => drop(done.send(self.leave(&user, channel))),
+            Command::Find { user, done } => drop(done.send(self.find(user.as_deref()))),
+            Command::Deliver(delivery) => self.deliver(&delivery),
+        }
+    }
+
+    fn open(&mut self, connection: Arc<Connection>, mut member_channels: Vec<i64>) {
+        member_channels.sort_unstable();
+        member_channels.dedup();
+        let (id, user) = (connection.id.clone(), connection.user_id.clone());
+        let wants = Wants { member_of: member_channels, ..Wants::default() };
+        let index = self.entries.insert(Entry { connection, wants });
+        self.by_id.insert(id, index);
+        self.by_user.entry(user).or_default().push(index);
+        for channel in &self.entries[index].wants.member_of {
+            self.rooms.entry(*channel).or_default().members.push(index);
+        }
+    }
+
+    fn close(&mut self, id: &str) -> Option<Wants> {
+        let index = self.by_id.remove(id)?;
+        let entry = self.entries.remove(index);
+        if let Some(own) = self.by_user.get_mut(&entry.connection.user_id) {
+            own.retain(|other| *other != index);
+            if own.is_empty() {
+                self.by_user.remove(&entry.connection.user_id);
+            }
+        }
+        for channel in &entry.wants.watched {
+            self.change_room(*channel, |room| remove(&mut room.watchers, index));
+        }
+        for channel in &entry.wants.member_of {
+            self.change_room(*channel, |room| remove(&mut room.members, index));
+        }
+        for user in &entry.wants.follows {
+            if let Some(followers) = self.followers.get_mut(user) {
+                remove(followers, index);
+                if followers.is_empty() {
+                    self.followers.remove(user);
+                }
+            }
+        }
+        Some(entry.wants)
+    }
+
+    fn change_room(&mut self, channel: i64, change: impl FnOnce(&mut Room)) {
+        let room = self.rooms.entry(channel).or_default();
+        change(room);
+        if room.watchers.is_empty() && room.members.is_empty() {
+            self.rooms.remove(&channel);
+        }
+    }
+
+    /// The connection, if it is there and the user's.
+    fn own(&self, id: &str, user: &str) -> Option<usize> {
+        let index = *self.by_id.get(id)?;
+        (*self.entries[index].connection.user_id == *user).then_some(index)
+    }
+
+    fn watch(&mut self, id: &str, user: &str, channels: &[i64]) -> Option<Vec<i64>> {
+        let index = self.own(id, user)?;
+        let watched = &mut self.entries[index].wants.watched;
+        let mut new = Vec::new();
+        for channel in channels {
+            if let Err(place) = watched.binary_search(channel)
+                && watched.len() < limits::WATCHED_CHANNELS_MAX
+            {
+                watched.insert(place, *channel);
+                new.push(*channel);
+            }
+        }
+        for channel in &new {
+            self.change_room(*channel, |room| room.watchers.push(index));
+        }
+        Some(new)
+    }
+
+    fn unwatch(&mut self, id: &str, user: &str, channels: &[i64]) -> Option<Vec<i64>> {
+        let index = self.own(id, user)?;
+        let watched = &mut self.entries[index].wants.watched;
+        let mut stopped = Vec::new();
+        for channel in channels {
+            if let Ok(place) = watched.binary_search(channel) {
+                watched.remove(place);
+                stopped.push(*channel);
+            }
+        }
+        for channel in &stopped {
+            self.change_room(*channel, |room| remove(&mut room.watchers, index));
+        }
+        Some(stopped)
+    }
+
+    fn follow(&mut self, id: &str, user: &str, users: &[String]) -> Option<Vec<String>> {
+        let index = self.own(id, user)?;
+        let follows = &mut self.entries[index].wants.follows;
+        let mut new = Vec::new();
+        for user in users {
+            if follows.len() < limits::FOLLOWED_USERS_MAX && !follows.iter().any(|known| **known == **user) {
+                follows.push(user.as_str().into());
+                new.push(user.clone());
+            }
+        }
+        for user in &new {
+            self.followers.entry(user.as_str().into()).or_default().push(index);
+        }
+        Some(new)
+    }
+
+    fn join(&mut self, user: &str, channel: i64) -> usize {
+        let own = self.by_user.get(user).cloned().unwrap_or_default();
+        let mut joined = 0;
+        for index in own {
+            let member_of = &mut self.entries[index].wants.member_of;
+            if let Err(place) = member_of.binary_search(&channel)
+                && (member_of.len() as i64) < limits::MEMBER_CHANNELS_MAX
+            {
+                member_of.insert(place, channel);
+                joined += 1;
+                self.change_room(channel, |room| room.members.push(index));
+            }
+        }
+        joined
+    }
+
+    fn leave(&mut self, user: &str, channel: i64) -> usize {
+        let own = self.by_user.get(user).cloned().unwrap_or_default();
+        let mut left = 0;
+        for index in own {
+            let member_of = &mut self.entries[index].wants.member_of;
+            if let Ok(place) = member_of.binary_search(&channel) {
+                member_of.remove(place);
+                left += 1;
+                self.change_room(channel, |room| remove(&mut room.members, index));
+            }
+        }
+        left
+    }
+
+    fn find(&self, user: Option<&str>) -> Vec<Arc<Connection>> {
+        match user {
+            Some(user) => {
+                let own = self.by_user.get(user).into_iter().flatten();
+                own.map(|index| self.entries[*index].connection.clone()).collect()
+            }
+            None => self.entries.iter().map(|(_, entry)| entry.connection.clone()).collect(),
+        }
+    }
+
+    async fn deliver_to_channel(&mut self, channel: i64, events: &[Arc<Delivery>]) {
+        let Some(room) = self.rooms.get(&channel) else { return };
+        let started = Instant::now();
+        let run = self.run_of(events);
+        for index in &room.watchers {
+            send(&self.entries[*index].connection, &run);
+            self.served += 1;
+            if self.served >= limits::FANOUT_SOCKETS_PER_TURN {
+                self.served = 0;
+                tokio::task::yield_now().await;
+            }
+        }
+        metrics::counter!("millrace_fanout_frames_total").increment((room.watchers.len() * events.len()) as u64);
+        if !room.members.is_empty() {
+            for delivery in events.iter().filter(|delivery| notify::has_twin(&delivery.event)) {
+                let absent = room.members.iter().map(|index| &self.entries[*index]);
+                let absent = absent.filter(|entry| entry.wants.watched.binary_search(&channel).is_err());
+                self.notify.send(delivery, absent.map(|entry| entry.connection.clone()).collect());
+            }
+        }
+        metrics::histogram!("millrace_fanout_seconds").record(started.elapsed());
+    }
+
+    fn deliver(&mut self, delivery: &Arc<Delivery>) {
+        let event = &delivery.event;
+        let channel = event.channel_id;
+        let watches =
+            |entry: &Entry| channel.is_some_and(|channel| entry.wants.watched.binary_search(&channel).is_ok());
+        let targets: SmallVec<[usize; 8]> = match &event.audience {
+            Audience::Channel { only } => {
+                let Some(room) = channel.and_then(|channel| self.rooms.get(&channel)) else { return };
+                let chosen = |index: &&usize| {
+                    let user = &self.entries[**index].connection.user_id;
+                    only.as_ref().is_none_or(|only| only.iter().any(|name| **name == **user))
+                };
+                if notify::has_twin(event) {
+                    let absent = room.members.iter().filter(chosen).map(|index| &self.entries[*index]);
+                    let absent = absent.filter(|entry| !watches(entry)).map(|entry| entry.connection.clone());
+                    self.notify.send(delivery, absent.collect());
+                }
+                room.watchers.iter().filter(chosen).copied().collect()
+            }
+            Audience::User(user) => self.by_user.get(user.as_str()).into_iter().flatten().copied().collect(),
+            Audience::AbsentUser(user) => {
+                let own = self.by_user.get(user.as_str()).into_iter().flatten();
+                own.filter(|index| !watches(&self.entries[**index])).copied().collect()
+            }
+            Audience::Presence(user) => {
+                let followers = self.followers.get(user.as_str()).into_iter().flatten();
+                let mut targets: SmallVec<[usize; 8]> = followers.copied().collect();
+                // Who changes hears of it on every own connection; that one came online one knows oneself.
+                if event.kind != "user.presence.changed" {
+                    targets.extend(self.by_user.get(user.as_str()).into_iter().flatten().copied());
+                    targets.sort_unstable();
+                    targets.dedup();
+                }
+                targets
+            }
+            Audience::Nobody => return,
+        };
+        let run = self.run_of(std::slice::from_ref(delivery));
+        for index in targets {
+            send(&self.entries[index].connection, &run);
+        }
+    }
+
+    fn run_of(&self, events: &[Arc<Delivery>]) -> Run {
+        (0..self.dialects.len())
+            .map(|index| events.iter().filter_map(|delivery| delivery.frame(index, &self.dialects)).collect())
+            .collect()
+    }
+
+    /// One part of the connections: says that this node lives, and looks whether the peers do.
+    fn heartbeat(&mut self) {
+        self.beat = (self.beat + 1) % BEATS;
+        let now = self.clock.now();
+        for (index, entry) in &self.entries {
+            if index % BEATS != self.beat {
+                continue;
+            }
+            let connection = &entry.connection;
+            if connection.socket.silent_for() > limits::SILENT_PEER {
+                connection.socket.close(CloseReason::Silent);
+            } else {
+                connection.socket.send(&self.dialects[connection.dialect].heartbeat(connection, now));
+            }
+        }
+    }
+}
+
+fn send(connection: &Connection, run: &Run) {
+    let frames = &run[connection.dialect];
+    if !frames.is_empty() {
+        connection.socket.send(frames);
+    }
+}
+
+fn remove(list: &mut Vec<usize>, index: usize) {
+    if let Some(place) = list.iter().position(|other| *other == index) {
+        list.swap_remove(place);
+    }
+}

@@ -1,0 +1,241 @@
+//! Postgres: the truth, and the only place with SQL.
+//!
+//! A file per family of tables. Reads are methods of [`Store`], writes of [`Write`] (one transaction) or [`ChannelWrite`]
+//! (one transaction that holds a channel's lock and its place in the log). Rows come back as plain structs; rendering them
+//! is the domain's work. Statements are fixed texts with bound values; filters are compiled in `query`, values bound too.
+//! They are checked by the tests that run every one of them on a real Postgres (docs/adr/0005), not at compile time.
+//!
+//! Lock order, everywhere: `channel_heads` first, in the order of ids, then anything else.
+
+pub mod app;
+pub mod appender;
+pub mod channels;
+pub mod events;
+pub mod members;
+pub mod messages;
+pub mod mutes;
+pub mod query;
+pub mod reactions;
+pub mod unread;
+pub mod uploads;
+pub mod users;
+pub mod write;
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{ConnectOptions, PgPool};
+
+use crate::config::Secret;
+use crate::error::Error;
+use crate::telemetry;
+
+pub use write::{ChannelWrite, Write};
+
+/// Longest wait for a free connection. Then the request fails: a queue of waiting requests helps nobody.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
+
+/// What can go wrong below the domain.
+#[derive(Debug)]
+pub enum StoreError {
+    /// Postgres is away, overloaded or shutting down; the same call may work later.
+    Unavailable(sqlx::Error),
+    /// A unique constraint of this name refused the row.
+    Conflict(String),
+    /// A row that should not exist, or should.
+    Inconsistent(&'static str),
+    Migration(Box<sqlx::migrate::MigrateError>),
+    Other(sqlx::Error),
+}
+
+impl std::fmt::Display for StoreError {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unavailable(error) => write!(out, "postgres is not available: {error}"),
+            Self::Conflict(constraint) => write!(out, "refused by {constraint}"),
+            Self::Inconsistent(what) => write!(out, "inconsistent data: {what}"),
+            Self::Migration(error) => write!(out, "migration: {error}"),
+            Self::Other(error) => write!(out, "postgres: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::Protocol(_) => Self::Unavailable(error),
+            sqlx::Error::Database(database) => match database.code().as_deref() {
+                Some("23505") => Self::Conflict(database.constraint().unwrap_or_default().into()),
+                // Connection exceptions, insufficient resources, operator intervention, serialisation and deadlock.
+                Some(code) if ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class)) => {
+                    Self::Unavailable(error)
+                }
+                _ => Self::Other(error),
+            },
+            _ => Self::Other(error),
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    #[track_caller]
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) => Self::unavailable(error),
+            _ => Self::internal(error),
+        }
+    }
+}
+
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// How to reach Postgres.
+#[derive(Clone, Debug)]
+pub struct Address(PgConnectOptions);
+
+impl Address {
+    /// # Errors
+    /// A text that is not a Postgres URL; the text itself is not repeated, it may hold a password.
+    pub fn parse(url: &Secret) -> std::result::Result<Self, String> {
+        PgConnectOptions::from_str(url.reveal())
+            .map(|options| Self(options.application_name("millrace")))
+            .map_err(|_| "DATABASE_URL is not a URL of the form postgres://user:password@host:port/database".into())
+    }
+
+    /// A Postgres that listens on a socket in this directory and trusts whoever reaches it.
+    pub fn socket(directory: &std::path::Path, user: &str, database: &str) -> Self {
+        let options = PgConnectOptions::new_without_pgpass().socket(directory).username(user).database(database);
+        Self(options.application_name("millrace"))
+    }
+
+    /// Makes the database if the server does not have it yet.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn create_database(&self) -> Result<()> {
+        let name = self.0.get_database().unwrap_or("postgres").to_owned();
+        let mut connection = self.0.clone().database("postgres").connect().await?;
+        let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)")
+            .bind(&name)
+            .fetch_one(&mut connection)
+            .await?;
+        if !exists {
+            let quoted = name.replace('"', "\"\"");
+            let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE \"{quoted}\""));
+            sqlx::query(create).execute(&mut connection).await?;
+        }
+        Ok(())
+    }
+
+    fn options(&self) -> PgConnectOptions {
+        self.0.clone()
+    }
+}
+
+/// The database.
+///
+/// Transactions have connections of their own. While one is open its caller may read what has been committed, and a pool
+/// that both shared could be full of transactions that all wait for one more connection.
+#[derive(Clone)]
+pub struct Store {
+    reads: PgPool,
+    writes: PgPool,
+    address: Address,
+}
+
+impl Store {
+    /// Opens the pools and one connection, to fail early. `connections_max` is for both pools together.
+    ///
+    /// # Errors
+    /// Postgres cannot be reached or refuses the login.
+    pub async fn connect(address: &Address, connections_max: u32) -> Result<Self> {
+        let pool = |most: u32| {
+            PgPoolOptions::new()
+                .max_connections(most.max(1))
+                .acquire_timeout(ACQUIRE_TIMEOUT)
+                .test_before_acquire(false)
+        };
+        let for_writes = connections_max * 2 / 5;
+        let reads = pool(connections_max - for_writes).connect_with(address.options()).await?;
+        let writes = pool(for_writes).connect_lazy_with(address.options());
+        Ok(Self { reads, writes, address: address.clone() })
+    }
+
+    /// Applies the migrations that are missing, one node at a time.
+    ///
+    /// # Errors
+    /// A migration fails, or the database is newer than this program.
+    pub async fn migrate(&self) -> Result<()> {
+        MIGRATIONS.run(&self.writes).await.map_err(|error| StoreError::Migration(Box::new(error)))?;
+        self.create_event_partitions().await
+    }
+
+    /// Does the database have exactly the migrations of this program?
+    ///
+    /// # Errors
+    /// It has none, lacks some, or has others; the text says which.
+    pub async fn check_migrations(&self) -> Result<std::result::Result<(), String>> {
+        telemetry::count_query();
+        let applied: Option<i64> = match sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
+            .fetch_one(&self.reads)
+            .await
+        {
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => None,
+            other => other?,
+        };
+        let newest = MIGRATIONS.iter().map(|migration| migration.version).max();
+        Ok(if applied == newest {
+            Ok(())
+        } else {
+            Err(format!(
+                "the database is at migration {applied:?}, this program needs {newest:?}: run `millrace migrate`"
+            ))
+        })
+    }
+
+    /// Is Postgres there?
+    ///
+    /// # Errors
+    /// It is not.
+    pub async fn ping(&self) -> Result<()> {
+        sqlx::query("SELECT 1").execute(&self.reads).await?;
+        Ok(())
+    }
+
+    /// A transaction that writes outside of any one channel.
+    ///
+    /// # Errors
+    /// No connection.
+    pub async fn write(&self) -> Result<Write> {
+        Write::begin(self).await
+    }
+
+    /// A transaction that holds the lock of a channel; `None` if there is no such channel.
+    ///
+    /// # Errors
+    /// No connection.
+    pub async fn write_channel(&self, channel_id: i64) -> Result<Option<ChannelWrite>> {
+        ChannelWrite::begin(self, channel_id).await
+    }
+
+    pub async fn close(&self) {
+        self.writes.close().await;
+        self.reads.close().await;
+    }
+
+    /// The pool for one statement; counted for the request's log line.
+    fn pool(&self) -> &PgPool {
+        telemetry::count_query();
+        &self.reads
+    }
+}

@@ -1,0 +1,396 @@
+//! The group commit: how new messages are written.
+//!
+//! Channels hash to a few writers. A writer takes everything that is waiting, writes it with one statement, answers each
+//! sender after the commit, and announces in commit order. There is no timer: a batch is what arrived while the commit
+//! before was on its way, so an idle server adds no delay and a busy one pays one flush for a hundred messages.
+//!
+//! The statement moves each channel's head once (the only lock it takes, in the order of keys), derives every row's number
+//! and time from it, and inserts messages and log entries. Times are Postgres's: the JSON comes with a token where the time
+//! belongs ([`Timestamp::AT_COMMIT`]) and both sides put the same text there.
+//!
+//! A bad row fails alone: after an error the batch is written one by one. Replies and pinned messages change a second row
+//! and take the general path instead (`ChannelWrite::insert_message`).
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use sqlx::{ConnectOptions, PgConnection};
+use tokio::sync::{mpsc, oneshot};
+use wire::Timestamp;
+
+use super::messages::{Effects, Message, NewMessage};
+use super::{Address, Result, Store, StoreError};
+use crate::events::{Audience, Event};
+use crate::{limits, telemetry};
+
+/// Takes events after their commit, in order.
+#[async_trait]
+pub trait Announce: Send + Sync {
+    async fn announce(&self, events: Vec<Event>);
+}
+
+/// A message on its way to a writer.
+pub struct Append {
+    pub channel_id: i64,
+    pub message: NewMessage,
+    pub effects: Effects,
+    /// The event, with [`Timestamp::AT_COMMIT`] where the time belongs.
+    pub body: String,
+    /// If not empty: the only watchers who hear it.
+    pub only_for: Vec<String>,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub enum Outcome {
+    Stored {
+        at: Timestamp,
+    },
+    /// The id was taken by this message.
+    Duplicate(Box<Message>),
+    /// There is no such channel any more.
+    NoChannel,
+}
+
+type Answer = Result<Outcome>;
+
+struct Job {
+    append: Append,
+    answer: oneshot::Sender<Answer>,
+}
+
+/// The way to the writers. When the last clone is gone they finish what waits and stop.
+#[derive(Clone)]
+pub struct Appender {
+    writers: Arc<[mpsc::Sender<Job>]>,
+    hasher: RandomState,
+}
+
+impl Appender {
+    /// Starts the writers. The second part ends when all of them have.
+    pub fn start(store: &Store, writers: usize, announce: Arc<dyn Announce>) -> (Self, tokio::task::JoinSet<()>) {
+        let mut tasks = tokio::task::JoinSet::new();
+        let senders = (0..writers)
+            .map(|_| {
+                let (sender, inbox) = mpsc::channel(limits::APPEND_QUEUE_MAX);
+                let writer = Writer { address: store.address.clone(), connection: None, announce: announce.clone() };
+                tasks.spawn(writer.run(inbox));
+                sender
+            })
+            .collect();
+        (Self { writers: senders, hasher: RandomState::new() }, tasks)
+    }
+
+    /// Writes a message and waits for its commit.
+    ///
+    /// # Errors
+    /// Postgres. After `Unavailable` the message may have been written or not; sending it again with its id is safe.
+    pub async fn append(&self, append: Append) -> Answer {
+        telemetry::count_query();
+        let writer = self.hasher.hash_one(append.channel_id) as usize % self.writers.len();
+        let (answer, wait) = oneshot::channel();
+        let closed = || StoreError::Unavailable(sqlx::Error::WorkerCrashed);
+        self.writers[writer].send(Job { append, answer }).await.map_err(|_| closed())?;
+        wait.await.map_err(|_| closed())?
+    }
+}
+
+struct Writer {
+    address: Address,
+    connection: Option<PgConnection>,
+    announce: Arc<dyn Announce>,
+}
+
+/// Where a batch's row came to stand.
+#[derive(sqlx::FromRow)]
+struct Placed {
+    /// Position in the batch, from 1.
+    position: i64,
+    number: i64,
+    at: Timestamp,
+}
+
+impl Writer {
+    async fn run(mut self, mut inbox: mpsc::Receiver<Job>) {
+        let queue = metrics::gauge!("millrace_append_queue");
+        let mut waiting = Vec::with_capacity(limits::APPEND_BATCH_MAX);
+        while inbox.recv_many(&mut waiting, limits::APPEND_BATCH_MAX).await > 0 {
+            queue.set(inbox.len() as f64);
+            // The same id twice in one batch: the second finds the first, in the round after.
+            while !waiting.is_empty() {
+                let mut ids = HashSet::new();
+                let (batch, again) = std::mem::take(&mut waiting)
+                    .into_iter()
+                    .partition(|job: &Job| ids.insert(job.append.message.id.clone()));
+                waiting = again;
+                self.write(batch).await;
+            }
+        }
+    }
+
+    async fn write(&mut self, mut batch: Vec<Job>) {
+        while !batch.is_empty() {
+            match self.write_at_once(&batch).await {
+                Ok(placed) => return self.settle(batch, placed).await,
+                Err(StoreError::Conflict(constraint)) if constraint == "messages_id" => {
+                    batch = match self.answer_duplicates(batch).await {
+                        Some(rest) => rest,
+                        None => return,
+                    };
+                }
+                Err(StoreError::Unavailable(error)) => {
+                    self.connection = None;
+                    tracing::warn!(%error, messages = batch.len(), "a batch was not written");
+                    for job in batch {
+                        let _ = job.answer.send(Err(StoreError::Unavailable(sqlx::Error::WorkerCrashed)));
+                    }
+                    return;
+                }
+                Err(error) if batch.len() == 1 => {
+                    let job = batch.remove(0);
+                    let _ = job.answer.send(Err(error));
+                }
+                Err(_) => {
+                    for job in batch {
+                        Box::pin(self.write(vec![job])).await;
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Answers the senders whose ids are taken and gives back the others; nothing if Postgres went away.
+    async fn answer_duplicates(&mut self, batch: Vec<Job>) -> Option<Vec<Job>> {
+        let ids: Vec<&str> = batch.iter().map(|job| job.append.message.id.as_str()).collect();
+        let connection = self.connection.as_mut()?;
+        let taken: std::result::Result<Vec<Message>, _> =
+            sqlx::query_as("SELECT * FROM messages WHERE id = ANY($1)").bind(ids).fetch_all(connection).await;
+        let Ok(mut taken) = taken else {
+            self.connection = None;
+            return None;
+        };
+        let mut rest = Vec::with_capacity(batch.len());
+        for job in batch {
+            match taken.iter().position(|message| message.id == job.append.message.id) {
+                Some(index) => {
+                    let _ = job.answer.send(Ok(Outcome::Duplicate(Box::new(taken.swap_remove(index)))));
+                }
+                None => rest.push(job),
+            }
+        }
+        Some(rest)
+    }
+
+    /// Answers everybody, then announces.
+    async fn settle(&self, batch: Vec<Job>, placed: Vec<Placed>) {
+        let mut places: Vec<Option<Placed>> = Vec::new();
+        places.resize_with(batch.len(), || None);
+        for place in placed {
+            let index = (place.position - 1) as usize;
+            places[index] = Some(place);
+        }
+        let mut events = Vec::with_capacity(batch.len());
+        for (job, place) in batch.into_iter().zip(places) {
+            let Some(place) = place else {
+                let _ = job.answer.send(Ok(Outcome::NoChannel));
+                continue;
+            };
+            let append = job.append;
+            let only = (!append.only_for.is_empty()).then(|| append.only_for.into());
+            events.push(Event {
+                kind: "message.new".into(),
+                audience: Audience::Channel { only },
+                channel_id: Some(append.channel_id),
+                number: Some(place.number),
+                id: None,
+                subject: Some(append.message.user_id),
+                watcher_count: None,
+                created_at: place.at,
+                body: place.at.settle(&append.body).into(),
+            });
+            let _ = job.answer.send(Ok(Outcome::Stored { at: place.at }));
+        }
+        self.announce.announce(events).await;
+    }
+
+    /// One statement, one round trip, one commit.
+    async fn write_at_once(&mut self, batch: &[Job]) -> Result<Vec<Placed>> {
+        let started = Instant::now();
+        let mut columns = Columns::default();
+        columns.fill(batch);
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            none => none.insert(connect(&self.address).await?),
+        };
+        let placed = sqlx::query_as(APPEND)
+            .bind(&columns.heads.channel_id)
+            .bind(&columns.heads.messages)
+            .bind(&columns.heads.counting)
+            .bind(&columns.heads.shown_at)
+            .bind(&columns.heads.moves_last)
+            .bind(&columns.channel_id)
+            .bind(&columns.id)
+            .bind(&columns.user_id)
+            .bind(&columns.kind)
+            .bind(&columns.text)
+            .bind(&columns.quoted_id)
+            .bind(&columns.silent)
+            .bind(&columns.shadowed)
+            .bind(&columns.counts)
+            .bind(&columns.data)
+            .bind(&columns.body)
+            .bind(&columns.only_for)
+            .bind(&columns.rank)
+            .bind(&columns.counted_rank)
+            .bind(&columns.last_of_author)
+            .bind(Timestamp::commit_token())
+            .fetch_all(connection)
+            .await?;
+        metrics::histogram!("millrace_append_batch_count_per").record(batch.len() as f64);
+        metrics::histogram!("millrace_append_commit_seconds").record(started.elapsed());
+        Ok(placed)
+    }
+}
+
+/// A connection whose plans are made once and go by indexes: with the default settings the statement would be planned for
+/// nearly empty tables on a fresh database, and scan them for as long as the plan lives.
+async fn connect(address: &Address) -> Result<PgConnection> {
+    let options = address.options().options([
+        ("plan_cache_mode", "force_generic_plan"),
+        ("enable_seqscan", "off"),
+        ("enable_hashjoin", "off"),
+        ("enable_mergejoin", "off"),
+        ("jit", "off"),
+    ]);
+    Ok(options.connect().await?)
+}
+
+/// The batch by columns, as Postgres takes it.
+#[derive(Default)]
+struct Columns {
+    heads: HeadColumns,
+    channel_id: Vec<i64>,
+    id: Vec<String>,
+    user_id: Vec<String>,
+    kind: Vec<&'static str>,
+    text: Vec<String>,
+    quoted_id: Vec<Option<String>>,
+    silent: Vec<bool>,
+    shadowed: Vec<bool>,
+    counts: Vec<bool>,
+    data: Vec<Option<String>>,
+    body: Vec<String>,
+    only_for: Vec<Option<String>>,
+    /// Place within the channel's part of the batch, from 1.
+    rank: Vec<i64>,
+    /// How many of them count as unread, up to this one.
+    counted_rank: Vec<i64>,
+    /// Is it the last one of its author in its channel?
+    last_of_author: Vec<bool>,
+}
+
+/// One entry per channel of the batch, in the order of keys: that is the order in which the heads are locked.
+#[derive(Default)]
+struct HeadColumns {
+    channel_id: Vec<i64>,
+    messages: Vec<i64>,
+    counting: Vec<i64>,
+    /// Rank of the last message that brings the channel back, or 0.
+    shown_at: Vec<i64>,
+    moves_last: Vec<bool>,
+}
+
+impl Columns {
+    fn fill(&mut self, batch: &[Job]) {
+        let heads = &mut self.heads;
+        heads.channel_id = batch.iter().map(|job| job.append.channel_id).collect();
+        heads.channel_id.sort_unstable();
+        heads.channel_id.dedup();
+        let channels = heads.channel_id.len();
+        heads.messages.resize(channels, 0);
+        heads.counting.resize(channels, 0);
+        heads.shown_at.resize(channels, 0);
+        heads.moves_last.resize(channels, false);
+        for Job { append, .. } in batch {
+            let message = &append.message;
+            let head = heads.channel_id.binary_search(&append.channel_id).expect("every channel of the batch is there");
+            heads.messages[head] += 1;
+            heads.counting[head] += i64::from(message.counts);
+            if append.effects.shows_channel {
+                heads.shown_at[head] = heads.messages[head];
+            }
+            heads.moves_last[head] |= append.effects.moves_last_message;
+            self.channel_id.push(append.channel_id);
+            self.id.push(message.id.clone());
+            self.user_id.push(message.user_id.clone());
+            self.kind.push(message.kind);
+            self.text.push(message.text.clone());
+            self.quoted_id.push(message.quoted_id.clone());
+            self.silent.push(message.silent);
+            self.shadowed.push(message.shadowed);
+            self.counts.push(message.counts);
+            self.data.push(message.data.as_ref().and_then(|data| serde_json::to_string(data).ok()));
+            self.body.push(append.body.clone());
+            let only_for = (!append.only_for.is_empty()).then(|| serde_json::to_string(&append.only_for).ok());
+            self.only_for.push(only_for.flatten());
+            self.rank.push(heads.messages[head]);
+            self.counted_rank.push(heads.counting[head]);
+        }
+        let mut seen = HashSet::new();
+        self.last_of_author = batch
+            .iter()
+            .rev()
+            .map(|job| seen.insert((job.append.channel_id, job.append.message.user_id.as_str())))
+            .collect();
+        self.last_of_author.reverse();
+    }
+}
+
+const APPEND: &str = r#"
+WITH moved AS (
+    UPDATE channel_heads h SET
+        message_seq = h.message_seq + i.messages,
+        message_count = h.message_count + i.messages,
+        counted = h.counted + i.counting,
+        shown_seq = CASE WHEN i.shown_at = 0 THEN h.shown_seq ELSE h.message_seq + i.shown_at END,
+        event_number = h.event_number + i.messages,
+        event_at = greatest(now(), h.event_at + interval '1 microsecond') + (i.messages - 1) * interval '1 microsecond',
+        last_message_at = CASE WHEN i.moves_last
+            THEN greatest(now(), h.event_at + interval '1 microsecond') + (i.messages - 1) * interval '1 microsecond'
+            ELSE h.last_message_at END
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::boolean[])
+         AS i (channel_id, messages, counting, shown_at, moves_last)
+    WHERE h.channel_id = i.channel_id
+    RETURNING h.channel_id, h.message_seq - i.messages AS seq, h.counted - i.counting AS counted,
+              h.event_number - i.messages AS number, h.event_at - i.messages * interval '1 microsecond' AS at
+), placed AS MATERIALIZED (
+    SELECT i.*, m.seq + i.rank AS seq, m.counted + i.counted_rank AS counted, m.number + i.rank AS number,
+           m.at + i.rank * interval '1 microsecond' AS at
+    FROM unnest($6::bigint[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::boolean[], $13::boolean[],
+                $14::boolean[], $15::text[], $16::text[], $17::text[], $18::bigint[], $19::bigint[], $20::boolean[])
+         WITH ORDINALITY AS i (channel_id, id, user_id, type, text, quoted_id, silent, shadowed, counts, data, body,
+                               only_for, rank, counted_rank, last_of_author, position)
+    JOIN moved m ON m.channel_id = i.channel_id
+), stored AS (
+    INSERT INTO messages (channel_id, seq, id, user_id, type, text, quoted_id, silent, shadowed, counts, counted, data,
+                          created_at, updated_at)
+    SELECT channel_id, seq, id, user_id, type, text, quoted_id, silent, shadowed, counts, counted, data::jsonb, at, at
+    FROM placed
+), logged AS (
+    INSERT INTO events (channel_id, number, type, audience, subject, only_for, body, created_at)
+    SELECT channel_id, number, 'message.new', 'channel', user_id,
+           CASE WHEN only_for IS NOT NULL THEN ARRAY(SELECT jsonb_array_elements_text(only_for::jsonb)) END,
+           replace(body, $21, '"' || to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '"'), at
+    FROM placed
+), read AS (
+    UPDATE members m SET last_read_at = p.at, last_read_seq = p.seq, last_read_counted = p.counted,
+                         last_read_message_id = p.id
+    FROM placed p
+    WHERE p.last_of_author AND m.channel_id = p.channel_id AND m.user_id = p.user_id
+)
+SELECT position, number, at FROM placed
+"#;

@@ -1,0 +1,281 @@
+//! Members of channels, with how far they have read.
+
+use serde_json::{Map, Value};
+use sqlx::types::Json;
+use wire::Timestamp;
+
+use super::{ChannelWrite, Result, Store, Write};
+
+/// A membership (`members`).
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+pub struct Member {
+    pub channel_id: i64,
+    pub user_id: String,
+    pub channel_role: String,
+    /// `pending`, `accepted` or `rejected` for somebody who was invited.
+    pub invite: Option<String>,
+    pub invite_accepted_at: Option<Timestamp>,
+    pub invite_rejected_at: Option<Timestamp>,
+    pub banned: bool,
+    pub shadow_banned: bool,
+    pub ban_expires: Option<Timestamp>,
+    #[sqlx(json)]
+    pub custom: Map<String, Value>,
+    pub pinned_at: Option<Timestamp>,
+    pub archived_at: Option<Timestamp>,
+    /// The channel's `shown_seq` when it was hidden; hidden while the channel still has it.
+    pub hidden_at_seq: Option<i64>,
+    /// Messages up to this number are not shown to the member.
+    pub cleared_seq: i64,
+    pub hide_messages_before: Option<Timestamp>,
+    pub last_read_at: Timestamp,
+    pub last_read_seq: i64,
+    pub last_read_counted: i64,
+    pub last_read_message_id: Option<String>,
+    pub last_delivered_at: Option<Timestamp>,
+    pub last_delivered_message_id: Option<String>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+}
+
+impl Member {
+    /// A member who joins now: everything so far counts as read.
+    pub fn new(user_id: &str, write: &ChannelWrite) -> Self {
+        let now = write.now();
+        Self {
+            channel_id: write.head.channel_id,
+            user_id: user_id.into(),
+            channel_role: "channel_member".into(),
+            invite: None,
+            invite_accepted_at: None,
+            invite_rejected_at: None,
+            banned: false,
+            shadow_banned: false,
+            ban_expires: None,
+            custom: Map::new(),
+            pinned_at: None,
+            archived_at: None,
+            hidden_at_seq: None,
+            cleared_seq: 0,
+            hide_messages_before: None,
+            last_read_at: now,
+            last_read_seq: write.head.message_seq,
+            last_read_counted: write.head.counted,
+            last_read_message_id: None,
+            last_delivered_at: None,
+            last_delivered_message_id: None,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+
+    pub fn is_banned(&self, now: Timestamp) -> bool {
+        self.banned && self.ban_expires.is_none_or(|end| end > now)
+    }
+
+    pub fn is_pending(&self) -> bool {
+        self.invite.as_deref() == Some("pending")
+    }
+}
+
+/// Which of a channel's members to read.
+#[derive(Clone, Copy, Debug)]
+pub struct MemberPage {
+    pub limit: i64,
+    pub offset: i64,
+}
+
+impl Store {
+    /// One membership.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn member(&self, channel_id: i64, user_id: &str) -> Result<Option<Member>> {
+        let member = sqlx::query_as("SELECT * FROM members WHERE channel_id = $1 AND user_id = $2")
+            .bind(channel_id)
+            .bind(user_id)
+            .fetch_optional(self.pool())
+            .await?;
+        Ok(member)
+    }
+
+    /// The memberships of one user in several channels.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn memberships(&self, channel_ids: &[i64], user_id: &str) -> Result<Vec<Member>> {
+        let members = sqlx::query_as("SELECT * FROM members WHERE channel_id = ANY($1) AND user_id = $2")
+            .bind(channel_ids)
+            .bind(user_id)
+            .fetch_all(self.pool())
+            .await?;
+        Ok(members)
+    }
+
+    /// A page of each channel's members, the newest first.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn members_of(&self, channel_ids: &[i64], page: MemberPage) -> Result<Vec<Member>> {
+        let members = sqlx::query_as(
+            "SELECT m.* FROM unnest($1::bigint[]) AS c (id), LATERAL (
+                 SELECT * FROM members WHERE channel_id = c.id ORDER BY created_at DESC, user_id LIMIT $2 OFFSET $3) m",
+        )
+        .bind(channel_ids)
+        .bind(page.limit)
+        .bind(page.offset)
+        .fetch_all(self.pool())
+        .await?;
+        Ok(members)
+    }
+
+    /// The channel roles of users in channels, for pairs of both.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn channel_roles(&self, channel_ids: &[i64], user_ids: &[String]) -> Result<Vec<(i64, String, String)>> {
+        let roles = sqlx::query_as(
+            "SELECT m.channel_id, m.user_id, m.channel_role
+             FROM unnest($1::bigint[], $2::text[]) AS p (channel_id, user_id)
+             JOIN members m ON m.channel_id = p.channel_id AND m.user_id = p.user_id",
+        )
+        .bind(channel_ids)
+        .bind(user_ids)
+        .fetch_all(self.pool())
+        .await?;
+        Ok(roles)
+    }
+
+    /// The channels of which a user is a member, the most recently active first.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn channels_of_user(&self, user_id: &str, limit: i64) -> Result<Vec<i64>> {
+        let channels = sqlx::query_scalar(
+            "SELECT m.channel_id FROM members m JOIN channel_heads h ON h.channel_id = m.channel_id
+             WHERE m.user_id = $1 AND m.invite IS DISTINCT FROM 'rejected'
+             ORDER BY h.event_at DESC LIMIT $2",
+        )
+        .bind(user_id)
+        .bind(limit)
+        .fetch_all(self.pool())
+        .await?;
+        Ok(channels)
+    }
+}
+
+impl Write {
+    /// Notes the newest message that reached a member's device. Says whether that is news.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn mark_delivered(
+        &mut self,
+        channel_id: i64,
+        user_id: &str,
+        message_id: &str,
+    ) -> Result<Option<Timestamp>> {
+        let at = sqlx::query_scalar(
+            "UPDATE members m SET last_delivered_at = clock_timestamp(), last_delivered_message_id = d.id
+             FROM messages d
+             WHERE m.channel_id = $1 AND m.user_id = $2 AND d.id = $3 AND d.channel_id = $1
+               AND NOT EXISTS (SELECT FROM messages old WHERE old.id = m.last_delivered_message_id AND old.seq >= d.seq)
+             RETURNING m.last_delivered_at",
+        )
+        .bind(channel_id)
+        .bind(user_id)
+        .bind(message_id)
+        .fetch_optional(self.connection())
+        .await?;
+        Ok(at)
+    }
+}
+
+impl ChannelWrite {
+    /// Memberships of the named users as they are under the lock.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn members(&mut self, user_ids: &[String]) -> Result<Vec<Member>> {
+        let id = self.head.channel_id;
+        let members = sqlx::query_as("SELECT * FROM members WHERE channel_id = $1 AND user_id = ANY($2)")
+            .bind(id)
+            .bind(user_ids)
+            .fetch_all(self.connection())
+            .await?;
+        Ok(members)
+    }
+
+    /// Creates or replaces a membership, without what the member has read.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn put_member(&mut self, member: &Member) -> Result<Member> {
+        let now = self.now();
+        let row = sqlx::query_as(
+            "INSERT INTO members (channel_id, user_id, channel_role, invite, invite_accepted_at, invite_rejected_at, banned,
+                 shadow_banned, ban_expires, custom, pinned_at, archived_at, hidden_at_seq, cleared_seq, hide_messages_before,
+                 last_read_at, last_read_seq, last_read_counted, created_at, updated_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+             ON CONFLICT (channel_id, user_id) DO UPDATE SET channel_role = $3, invite = $4, invite_accepted_at = $5,
+                 invite_rejected_at = $6, banned = $7, shadow_banned = $8, ban_expires = $9, custom = $10, pinned_at = $11,
+                 archived_at = $12, hidden_at_seq = $13, cleared_seq = $14, hide_messages_before = $15, updated_at = $20
+             RETURNING *",
+        )
+        .bind(member.channel_id)
+        .bind(&member.user_id)
+        .bind(&member.channel_role)
+        .bind(&member.invite)
+        .bind(member.invite_accepted_at)
+        .bind(member.invite_rejected_at)
+        .bind(member.banned)
+        .bind(member.shadow_banned)
+        .bind(member.ban_expires)
+        .bind(Json(&member.custom))
+        .bind(member.pinned_at)
+        .bind(member.archived_at)
+        .bind(member.hidden_at_seq)
+        .bind(member.cleared_seq)
+        .bind(member.hide_messages_before)
+        .bind(member.last_read_at)
+        .bind(member.last_read_seq)
+        .bind(member.last_read_counted)
+        .bind(member.created_at)
+        .bind(now)
+        .fetch_one(self.connection())
+        .await?;
+        Ok(row)
+    }
+
+    /// Removes memberships and gives back those that there were.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn remove_members(&mut self, user_ids: &[String]) -> Result<Vec<Member>> {
+        let id = self.head.channel_id;
+        let members = sqlx::query_as("DELETE FROM members WHERE channel_id = $1 AND user_id = ANY($2) RETURNING *")
+            .bind(id)
+            .bind(user_ids)
+            .fetch_all(self.connection())
+            .await?;
+        sqlx::query("DELETE FROM channel_mutes WHERE channel_id = $1 AND user_id = ANY($2)")
+            .bind(id)
+            .bind(user_ids)
+            .execute(self.connection())
+            .await?;
+        Ok(members)
+    }
+
+    /// Every member's id. For events that each member hears on their own.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn member_ids(&mut self) -> Result<Vec<String>> {
+        let id = self.head.channel_id;
+        let ids = sqlx::query_scalar("SELECT user_id FROM members WHERE channel_id = $1")
+            .bind(id)
+            .fetch_all(self.connection())
+            .await?;
+        Ok(ids)
+    }
+}

@@ -1,0 +1,149 @@
+//! Transactions, and the place of what they write in the log.
+//!
+//! A change and the events that tell of it are committed together: nothing is announced that did not happen, and nothing
+//! happens that the log does not know. [`ChannelWrite`] holds the channel's lock from its first statement to its commit, so
+//! within a channel the order of numbers, of times and of commits is one order.
+
+use sqlx::{PgConnection, Postgres, Transaction};
+use wire::Timestamp;
+
+use super::{Result, Store};
+use crate::events::Event;
+use crate::telemetry;
+
+/// One transaction.
+pub struct Write {
+    tx: Transaction<'static, Postgres>,
+    events: Vec<Event>,
+}
+
+/// Where a channel's log stands (`channel_heads`).
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Head {
+    pub channel_id: i64,
+    pub message_seq: i64,
+    pub message_count: i64,
+    pub counted: i64,
+    pub shown_seq: i64,
+    pub floor_seq: i64,
+    pub floor_counted: i64,
+    pub event_number: i64,
+    pub event_at: Timestamp,
+    pub last_message_at: Option<Timestamp>,
+}
+
+/// One transaction that holds a channel's lock.
+pub struct ChannelWrite {
+    write: Write,
+    /// As it will be written on commit.
+    pub head: Head,
+    now: Timestamp,
+}
+
+impl Write {
+    pub(super) async fn begin(store: &Store) -> Result<Self> {
+        telemetry::count_query();
+        Ok(Self { tx: store.writes.begin().await?, events: Vec::new() })
+    }
+
+    /// The connection, for one statement; counted for the request's log line.
+    pub(super) fn connection(&mut self) -> &mut PgConnection {
+        telemetry::count_query();
+        &mut self.tx
+    }
+
+    /// Adds an event that is outside of any channel's numbering.
+    pub fn event(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
+    /// Writes the events, commits, and gives back what is now to be announced.
+    ///
+    /// # Errors
+    /// Nothing has happened then, unless the connection broke during the commit itself.
+    pub async fn commit(mut self) -> Result<Vec<Event>> {
+        let mut events = std::mem::take(&mut self.events);
+        if !events.is_empty() {
+            super::events::insert(self.connection(), &mut events).await?;
+        }
+        telemetry::count_query();
+        self.tx.commit().await?;
+        Ok(events)
+    }
+}
+
+impl ChannelWrite {
+    pub(super) async fn begin(store: &Store, channel_id: i64) -> Result<Option<Self>> {
+        Write::begin(store).await?.lock_channel(channel_id).await
+    }
+
+    /// A time later than everything in the channel's log, the same for all that this transaction writes.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// Adds an event with the channel's next number.
+    pub fn event(&mut self, mut event: Event) {
+        self.head.event_number += 1;
+        event.place_in_channel(self.head.channel_id, self.head.event_number);
+        self.write.event(event);
+    }
+
+    /// Adds an event that belongs to the channel but does not take a number: one for a single user, or a read.
+    pub fn unnumbered_event(&mut self, mut event: Event) {
+        event.channel_id = Some(self.head.channel_id);
+        self.write.event(event);
+    }
+
+    pub(super) fn connection(&mut self) -> &mut PgConnection {
+        self.write.connection()
+    }
+
+    /// The transaction itself, for what is not of the channel.
+    pub fn write(&mut self) -> &mut Write {
+        &mut self.write
+    }
+
+    /// Writes the head and the events, commits, and gives back what is now to be announced.
+    ///
+    /// # Errors
+    /// Nothing has happened then, unless the connection broke during the commit itself.
+    pub async fn commit(mut self) -> Result<Vec<Event>> {
+        let head = self.head.clone();
+        sqlx::query(
+            "UPDATE channel_heads SET message_seq = $2, message_count = $3, counted = $4, shown_seq = $5, floor_seq = $6,
+                    floor_counted = $7, event_number = $8, event_at = $9, last_message_at = $10
+             WHERE channel_id = $1",
+        )
+        .bind(head.channel_id)
+        .bind(head.message_seq)
+        .bind(head.message_count)
+        .bind(head.counted)
+        .bind(head.shown_seq)
+        .bind(head.floor_seq)
+        .bind(head.floor_counted)
+        .bind(head.event_number)
+        .bind(self.now)
+        .bind(head.last_message_at)
+        .execute(self.connection())
+        .await?;
+        self.write.commit().await
+    }
+}
+
+impl Write {
+    /// Takes the lock of a channel within this transaction; `None` if there is no such channel.
+    pub(super) async fn lock_channel(mut self, channel_id: i64) -> Result<Option<ChannelWrite>> {
+        let head: Option<Head> = sqlx::query_as("SELECT * FROM channel_heads WHERE channel_id = $1 FOR UPDATE")
+            .bind(channel_id)
+            .fetch_optional(self.connection())
+            .await?;
+        let Some(head) = head else {
+            return Ok(None);
+        };
+        // After the lock is held, in a statement of its own: the clock is read later than every earlier writer's.
+        let clock: Timestamp = sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(self.connection()).await?;
+        let now = clock.max(head.event_at.plus_micros(1));
+        Ok(Some(ChannelWrite { write: self, head, now }))
+    }
+}

@@ -1,0 +1,101 @@
+//! What Millrace says about itself: log lines, metrics, and the numbers of each request.
+//!
+//! One line per request, written where the request ends (http/middleware/observe.rs); failures are logged once, where they
+//! are handled. Metric names start with `millrace_` and carry their unit. Labels come from closed sets: operations, error
+//! kinds, reasons. Never a user, a channel or a token.
+
+use std::cell::Cell;
+use std::future::Future;
+use std::io::IsTerminal;
+use std::sync::OnceLock;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::config::{LogFormat, LogSettings};
+
+tokio::task_local! {
+    static QUERIES: Cell<u32>;
+}
+
+/// Runs a request so that its database queries are counted.
+pub async fn counting_queries<T>(work: impl Future<Output = T>) -> (T, u32) {
+    QUERIES
+        .scope(Cell::new(0), async {
+            let result = work.await;
+            (result, QUERIES.with(Cell::get))
+        })
+        .await
+}
+
+/// Counts one round trip to Postgres for the current request, if there is one.
+pub fn count_query() {
+    let _ = QUERIES.try_with(|queries| queries.set(queries.get() + 1));
+}
+
+/// Starts logging to standard error: what is printed for people is not mixed with it.
+///
+/// # Panics
+/// When the filter is not valid: the configuration has been checked before.
+pub fn start_logging(settings: &LogSettings) {
+    let filter: EnvFilter = settings.filter.parse().expect("the configuration is checked");
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    // A second start in one process (tests) keeps the first one's choice.
+    let _ = match settings.format {
+        LogFormat::Text => builder.compact().finish().try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),
+    };
+}
+
+const SECONDS: &[f64] = &[0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
+const COUNTS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0];
+
+/// The process's metrics, started on first use.
+pub fn metrics() -> &'static PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE.get_or_init(|| {
+        let handle = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS)
+            .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_count_per".into()), COUNTS))
+            .expect("the buckets are not empty")
+            .install_recorder()
+            .expect("nobody else installs a recorder");
+        describe();
+        handle
+    })
+}
+
+fn describe() {
+    use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+    describe_counter!("millrace_http_requests_total", "Requests by operation and status.");
+    describe_histogram!("millrace_http_request_seconds", Unit::Seconds, "Time to answer, by operation.");
+    describe_counter!("millrace_errors_total", "Refused or failed requests by kind of error.");
+    describe_gauge!("millrace_connections", "Open sockets on this node.");
+    describe_counter!("millrace_connections_closed_total", "Sockets closed, by reason.");
+    describe_gauge!("millrace_append_queue", "Messages waiting for a writer.");
+    describe_histogram!("millrace_append_batch_count_per", Unit::Count, "Messages in one group commit.");
+    describe_histogram!("millrace_append_commit_seconds", Unit::Seconds, "Time of one group commit.");
+    describe_histogram!(
+        "millrace_fanout_seconds",
+        Unit::Seconds,
+        "Time to hand one run of events to a worker's sockets."
+    );
+    describe_counter!("millrace_fanout_frames_total", "Frames handed to sockets.");
+    describe_counter!("millrace_fanout_queued_total", "Frames that a socket did not take at once.");
+    describe_counter!(
+        "millrace_gaps_total",
+        "Times a channel's events were read from the log because one was missing."
+    );
+    describe_counter!("millrace_relay_repeated_total", "Events that the relay delivered because nobody else had.");
+    describe_counter!("millrace_bus_published_total", "Messages published on the bus.");
+    describe_counter!("millrace_bus_received_total", "Messages received from the bus.");
+    describe_counter!(
+        "millrace_bus_dropped_total",
+        "Messages that the bus could not take; the relay makes up for them."
+    );
+    describe_gauge!("millrace_bus_connected", "1 while the bus's subscriber is connected.");
+}

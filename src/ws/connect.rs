@@ -1,0 +1,217 @@
+//! `GET /connect`: from a request to an open connection of a user.
+//!
+//! The upgrade is always made, also for somebody who may not come in: a browser cannot read the body of a refused
+//! handshake, but it can read a frame. Then the one frame is the error and the socket closes with 1000, which tells clients
+//! not to try again as they are.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::header::{CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use base64::Engine as _;
+use bytes::Bytes;
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use sha1::{Digest, Sha1};
+use tokio::net::TcpStream;
+use wire::app::ErrorFrame;
+use wire::event::HealthCheck;
+use wire::user::ConnectRequest;
+
+use super::connection::{self, Listener, SharedSocket};
+use super::frame::{Decoder, Incoming};
+use super::queue::SocketQueue;
+use crate::access::Caller;
+use crate::access::caller::{check_revoked, check_user_id};
+use crate::chat::users::connect::{anonymous_user, check_active, connected, connecting_user, disconnected, own_user};
+use crate::ctx::Ctx;
+use crate::error::{Error, Kind, Result};
+use crate::http::error::envelope;
+use crate::http::extract::caller::{Credentials, claims, user_of};
+use crate::http::extract::query_param;
+use crate::http::middleware::observe::Facts;
+use crate::http::rate_limits;
+use crate::limits;
+use crate::realtime::frame::{self, Opcode};
+use crate::realtime::{CloseReason, Connection, Dialect, DialectIndex};
+use crate::store::users::User;
+
+/// Place of the Stream dialect in the node's table (app.rs).
+pub const STREAM: DialectIndex = 0;
+
+/// How Stream's sockets speak: an event is its JSON in a text frame.
+pub struct StreamDialect;
+
+impl Dialect for StreamDialect {
+    fn encode(&self, event: &crate::events::Event) -> Option<Bytes> {
+        Some(frame::text(&event.body))
+    }
+
+    /// `health.check` for clients that wait for it, and a ping, whose answer shows us that the peer lives.
+    fn heartbeat(&self, connection: &Connection, now: wire::Timestamp) -> Vec<Bytes> {
+        let check = serde_json::to_vec(&HealthCheck::new(&connection.id, now, None)).unwrap_or_default();
+        vec![frame::text(&check), frame::encode(Opcode::Ping, b"")]
+    }
+}
+
+/// Opens a WebSocket for events. Query: `json`, `api_key`, `authorization`, `stream-auth-type`.
+#[utoipa::path(get, path = "/connect/", operation_id = "Connect", tag = "connection",
+    params(("json" = String, Query, description = "ConnectRequest as JSON."), ("authorization" = String, Query),
+           ("stream-auth-type" = String, Query)),
+    responses((status = 101, description = "The first frame is health.check with connection_id and me, or an error.")))]
+pub async fn connect(State(ctx): State<Arc<Ctx>>, request: Request) -> Result<Response> {
+    let (mut parts, _) = request.into_parts();
+    let accept = accept_key(&parts.headers)?;
+    let upgrade =
+        parts.extensions.remove::<OnUpgrade>().ok_or_else(|| Error::input("this connection cannot be upgraded"))?;
+    let visitor = enter(&ctx, &parts).await;
+    if let Err(error) = &visitor {
+        tracing::info!(kind = error.kind.entry().name, message = %error.message, "a connection was refused");
+    }
+    tokio::spawn(serve(ctx, upgrade, visitor));
+    Ok(switching_protocols(accept))
+}
+
+pub(crate) fn switching_protocols(accept: HeaderValue) -> Response {
+    let [upgrade, websocket] = ["upgrade", "websocket"].map(HeaderValue::from_static);
+    (StatusCode::SWITCHING_PROTOCOLS, [(CONNECTION, upgrade), (UPGRADE, websocket), (SEC_WEBSOCKET_ACCEPT, accept)])
+        .into_response()
+}
+
+/// Checks the handshake (RFC 6455, 4.2.1) and gives back what proves that it was understood.
+///
+/// # Errors
+/// It is none.
+pub(crate) fn accept_key(headers: &HeaderMap) -> Result<HeaderValue> {
+    let has = |name, word: &str| {
+        let value = headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        value.split(',').any(|part| part.trim().eq_ignore_ascii_case(word))
+    };
+    if !has(&CONNECTION, "upgrade") || !has(&UPGRADE, "websocket") || !has(&SEC_WEBSOCKET_VERSION, "13") {
+        return Err(Error::input("this is a WebSocket: connect with the websocket upgrade, version 13"));
+    }
+    let key = headers.get(SEC_WEBSOCKET_KEY).ok_or_else(|| Error::input("Sec-WebSocket-Key is missing"))?;
+    let mut hash = Sha1::new();
+    hash.update(key.as_bytes());
+    hash.update(b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
+    let accept = base64::engine::general_purpose::STANDARD.encode(hash.finalize());
+    HeaderValue::from_str(&accept).map_err(Error::internal)
+}
+
+/// Somebody who may come in.
+struct Visitor {
+    user: Arc<User>,
+    token_issued_at: Option<i64>,
+    anonymous: bool,
+}
+
+async fn enter(ctx: &Arc<Ctx>, request: &Parts) -> Result<Visitor> {
+    if request.uri.query().is_some_and(|query| query.len() > limits::CONNECT_QUERY_BYTES_MAX) {
+        return Err(Error::input(format!("the query of /connect may have {} bytes", limits::CONNECT_QUERY_BYTES_MAX)));
+    }
+    let json = query_param(&request.uri, "json").unwrap_or_default();
+    let connect: ConnectRequest = crate::http::extract::body::parse(json.as_bytes())
+        .map_err(|_| Error::input("the query parameter json cannot be read"))?;
+    let mut credentials = Credentials::of(&request.uri, &request.headers);
+    credentials.token = credentials.token.or(connect.user_token);
+    let details = connect.user_details;
+    let named = connect.user_id.or_else(|| details.as_ref().map(|user| user.id.clone())).filter(|id| !id.is_empty());
+    let visitor = match claims(ctx, &credentials)? {
+        None => {
+            let id = named.unwrap_or_else(|| format!("anon-{}", crate::ids::connection_id()));
+            check_user_id(&id)?;
+            if ctx.caches.user(&id).await?.is_some() {
+                return Err(Error::not_allowed(format!("user {id} exists: connect with its token")));
+            }
+            Visitor { user: anonymous_user(ctx, &id), token_issued_at: None, anonymous: true }
+        }
+        Some(claims) if claims.server => {
+            return Err(Error::new(Kind::Authentication, "a WebSocket is for users: connect with a user token"));
+        }
+        Some(claims) => {
+            let id = user_of(&claims)?;
+            if named.is_some_and(|named| named != id) {
+                return Err(Error::new(Kind::Authentication, "the token is for another user"));
+            }
+            let user = connecting_user(ctx, &id, details).await?;
+            check_active(&user)?;
+            check_revoked(ctx, &user, claims.iat)?;
+            Visitor { user, token_issued_at: claims.iat, anonymous: false }
+        }
+    };
+    if let Some(facts) = request.extensions.get::<Arc<Facts>>() {
+        rate_limits::check(ctx, facts, &Caller::client(visitor.user.clone()), &request.headers)?;
+    }
+    Ok(visitor)
+}
+
+/// The socket beneath an upgraded request, and what came with it too early.
+pub(crate) async fn upgraded(upgrade: OnUpgrade) -> Option<(TcpStream, Bytes)> {
+    let upgraded: Upgraded = upgrade.await.ok()?;
+    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+    Some((parts.io.into_inner(), parts.read_buf))
+}
+
+async fn serve(ctx: Arc<Ctx>, upgrade: OnUpgrade, visitor: Result<Visitor>) {
+    let Some((stream, early)) = upgraded(upgrade).await else { return };
+    let queue = Arc::new(SocketQueue::new(stream));
+    match visitor {
+        Ok(visitor) => {
+            if let Err(error) = attend(&ctx, &queue, visitor, &early).await {
+                refuse(&queue, &error).await;
+            }
+        }
+        Err(error) => refuse(&queue, &error).await,
+    }
+}
+
+/// The error as the one frame, then the end.
+async fn refuse(queue: &SocketQueue, error: &Error) {
+    let frame = ErrorFrame { error: envelope(error, "Connect", "0.00ms") };
+    queue.open(frame::text(&serde_json::to_vec(&frame).unwrap_or_default()));
+    // A server that is not well is worth another try.
+    let reason = if error.kind.entry().status >= 500 { CloseReason::Draining } else { CloseReason::Revoked };
+    connection::say_goodbye(queue, reason).await;
+}
+
+/// Takes a visitor in, tells it about itself, and stays until it leaves.
+async fn attend(ctx: &Arc<Ctx>, queue: &Arc<SocketQueue>, visitor: Visitor, early: &[u8]) -> Result<()> {
+    let connection = Arc::new(Connection {
+        id: ctx.realtime.connection_id(),
+        user_id: visitor.user.id.as_str().into(),
+        dialect: STREAM,
+        token_issued_at: visitor.token_issued_at,
+        counts_as_presence: !visitor.anonymous,
+        socket: Box::new(SharedSocket(queue.clone())),
+    });
+    // In, and then read: what happens from here on waits behind the first frame.
+    connected(ctx, connection.clone(), &visitor.user).await?;
+    let outcome = match own_user(ctx, &visitor.user).await {
+        Ok(me) => {
+            let first = serde_json::to_vec(&HealthCheck::new(&connection.id, ctx.clock.now(), Some(&me)))?;
+            queue.open(frame::text(&first));
+            let mut decoder = Decoder::default();
+            match decoder.feed(early) {
+                // Clients may talk before they are greeted; what they say means nothing here.
+                Ok(_) => drop(connection::run(queue, decoder, Silence).await),
+                Err(_) => connection::say_goodbye(queue, CloseReason::Protocol).await,
+            }
+            Ok(())
+        }
+        Err(error) => Err(error),
+    };
+    disconnected(ctx, &connection).await;
+    outcome
+}
+
+/// Clients of this dialect only say that they are there: `health.check` as text, `ping` as binary.
+struct Silence;
+
+impl Listener for Silence {
+    async fn hear(&mut self, _: Incoming) -> Option<CloseReason> {
+        None
+    }
+}

@@ -1,0 +1,123 @@
+//! The life of a socket: one task that reads, writes what had to wait, and says goodbye.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::Interest;
+
+use super::close;
+use super::frame::{Decoder, Incoming};
+use super::queue::SocketQueue;
+use crate::realtime::frame::{self, Opcode};
+use crate::realtime::{CloseReason, Socket};
+
+/// What a kind of socket does with what its clients say.
+pub trait Listener: Send {
+    /// A text or binary message. What it gives back closes the socket.
+    fn hear(&mut self, message: Incoming) -> impl Future<Output = Option<CloseReason>> + Send;
+}
+
+/// Bytes read at once. On the stack: an idle socket holds no buffer.
+const READ_BYTES: usize = 4 * 1024;
+
+/// Shares a queue with the workers that write into it.
+pub struct SharedSocket(pub Arc<SocketQueue>);
+
+impl Socket for SharedSocket {
+    fn send(&self, frames: &[Bytes]) {
+        self.0.send(frames);
+    }
+
+    fn close(&self, reason: CloseReason) {
+        self.0.close(reason);
+    }
+
+    fn silent_for(&self) -> Duration {
+        self.0.silent_for()
+    }
+}
+
+/// Runs a socket until it is closed by either side, and says by whom.
+pub async fn run(queue: &SocketQueue, mut decoder: Decoder, mut listener: impl Listener) -> CloseReason {
+    let reason = loop {
+        if let Some(reason) = queue.closing() {
+            break reason;
+        }
+        let interest = if queue.is_waiting() { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
+        let ready = tokio::select! {
+            ready = queue.stream.ready(interest) => ready,
+            () = queue.changed.notified() => continue,
+        };
+        let Ok(ready) = ready else { break CloseReason::Lost };
+        if ready.is_writable() {
+            queue.flush();
+        }
+        if ready.is_readable() {
+            match read(queue, &mut decoder) {
+                Ok(Some(messages)) => {
+                    queue.hear();
+                    if let Some(reason) = listen(queue, messages, &mut listener).await {
+                        break reason;
+                    }
+                }
+                Ok(None) => {}
+                Err(reason) => break reason,
+            }
+        }
+    };
+    say_goodbye(queue, reason).await;
+    metrics::counter!("millrace_connections_closed_total", "reason" => close::label_of(reason)).increment(1);
+    reason
+}
+
+/// Reads once. Nothing: there was nothing after all.
+fn read(queue: &SocketQueue, decoder: &mut Decoder) -> Result<Option<Vec<Incoming>>, CloseReason> {
+    let mut bytes = [0; READ_BYTES];
+    match queue.stream.try_read(&mut bytes) {
+        Ok(0) => Err(CloseReason::Lost),
+        Ok(count) => decoder.feed(&bytes[..count]).map(Some).map_err(|_| CloseReason::Protocol),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        Err(_) => Err(CloseReason::Lost),
+    }
+}
+
+async fn listen(queue: &SocketQueue, messages: Vec<Incoming>, listener: &mut impl Listener) -> Option<CloseReason> {
+    for message in messages {
+        match message {
+            Incoming::Ping(payload) => queue.send(&[frame::encode(Opcode::Pong, &payload)]),
+            Incoming::Pong => {}
+            Incoming::Close => return Some(CloseReason::Goodbye),
+            message => {
+                if let Some(reason) = listener.hear(message).await {
+                    return Some(reason);
+                }
+            }
+        }
+    }
+    None
+}
+
+/// How long a closed socket waits for the peer to close too. Dropping it with unread bytes would reset the connection, and
+/// the peer might never read why.
+const LINGER: Duration = Duration::from_millis(500);
+
+/// A close frame if the peer is to read one, then the end of the stream.
+pub async fn say_goodbye(queue: &SocketQueue, reason: CloseReason) {
+    queue.close(reason);
+    let Some((code, text)) = close::frame_of(reason) else { return };
+    queue.say(&frame::close(code, text));
+    let _ = socket2::SockRef::from(&queue.stream).shutdown(std::net::Shutdown::Write);
+    let until_closed = async {
+        let mut ignored = [0; READ_BYTES];
+        while queue.stream.readable().await.is_ok() {
+            match queue.stream.try_read(&mut ignored) {
+                Ok(1..) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(0) | Err(_) => return,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LINGER, until_closed).await;
+}
