@@ -95,6 +95,8 @@ CREATE TABLE members (
     banned                    boolean NOT NULL DEFAULT false,
     shadow_banned             boolean NOT NULL DEFAULT false,
     ban_expires               timestamptz,
+    notifications_muted       boolean NOT NULL DEFAULT false,   -- a copy of channel_mutes, for those who look at members
+    notifications_muted_until timestamptz,
     custom                    jsonb NOT NULL DEFAULT '{}',
     pinned_at                 timestamptz,
     archived_at               timestamptz,

@@ -16,6 +16,9 @@ pub const DEVELOPMENT_API_SECRET: &str = "millrace-development-secret-do-not-use
 /// Shortest secret that signs tokens outside of development, in bytes (HS256 wants 256 bits).
 const API_SECRET_BYTES_MIN: usize = 32;
 
+/// Variables that look like settings and are none: the command line and outside/embedded_postgres.rs read them.
+const READ_ELSEWHERE: &[&str] = &["MILLRACE_CONFIG", "MILLRACE_POSTGRES_BIN"];
+
 /// A text that is never printed.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
@@ -253,7 +256,7 @@ impl Config {
                 "REDIS_URL" => ("MILLRACE_REDIS__URL".into(), value),
                 _ => (key, value),
             })
-            .filter(|(_, value)| !value.is_empty())
+            .filter(|(key, value)| !value.is_empty() && !READ_ELSEWHERE.contains(&key.as_str()))
             .collect();
         sources = sources.add_source(
             config::Environment::with_prefix("MILLRACE")

@@ -1,6 +1,6 @@
 //! What the nodes of a cluster share besides Postgres: a bus, presence, rate limits.
 //!
-//! Four narrow traits with two implementations each: [`memory`] for one node, [`redis`] for many. One conformance suite
+//! Three narrow traits with two implementations each: [`memory`] for one node, [`redis`] for many. One conformance suite
 //! runs on both (`conformance`). Nothing here is the truth about anything that was acknowledged: when Redis is away, the
 //! engine answers with what this node knows, messages arrive through the relay, and nothing is lost.
 

@@ -137,7 +137,14 @@ impl Address {
         Ok(())
     }
 
-    fn options(&self) -> PgConnectOptions {
+    /// Another database of the same server.
+    #[must_use]
+    pub fn with_database(&self, name: &str) -> Self {
+        Self(self.0.clone().database(name))
+    }
+
+    /// For whoever wants a plain connection.
+    pub fn options(&self) -> PgConnectOptions {
         self.0.clone()
     }
 }

@@ -66,6 +66,8 @@ pub struct Membership {
     pub banned: bool,
     pub shadow_banned: bool,
     pub ban_expires: Option<Timestamp>,
+    pub muted: bool,
+    pub muted_until: Option<Timestamp>,
     pub cleared_seq: i64,
 }
 
@@ -77,6 +79,8 @@ impl From<&Member> for Membership {
             banned: member.banned,
             shadow_banned: member.shadow_banned,
             ban_expires: member.ban_expires,
+            muted: member.notifications_muted,
+            muted_until: member.notifications_muted_until,
             cleared_seq: member.cleared_seq,
         }
     }
@@ -85,6 +89,10 @@ impl From<&Member> for Membership {
 impl Membership {
     pub fn is_banned(&self, now: Timestamp) -> bool {
         self.banned && self.ban_expires.is_none_or(|end| end > now)
+    }
+
+    pub fn is_muted(&self, now: Timestamp) -> bool {
+        self.muted && self.muted_until.is_none_or(|end| end > now)
     }
 }
 

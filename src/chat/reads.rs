@@ -9,7 +9,7 @@ use wire::read::{MarkReadRequest, MarkUnreadRequest};
 use crate::access::{self, Action, Caller, ChannelAccess};
 use crate::chat::channels::event_with_channel;
 use crate::chat::render::People;
-use crate::chat::users::connect::unread_totals;
+use crate::chat::users::full::unread_totals;
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::events::{Audience, Event};

@@ -2,6 +2,7 @@
 
 pub mod change;
 pub mod connect;
+pub mod full;
 pub mod guest;
 pub mod mute;
 pub mod query;

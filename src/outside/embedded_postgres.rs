@@ -67,11 +67,12 @@ impl EmbeddedPostgres {
 
     /// The database in it that Millrace uses by default. It exists only after [`Address::create_database`].
     pub fn address(&self) -> Address {
-        self.address_of(DATABASE)
+        Address::socket(&self.socket, SUPERUSER, DATABASE)
     }
 
-    pub fn address_of(&self, database: &str) -> Address {
-        Address::socket(&self.socket, SUPERUSER, database)
+    /// Where its files are; `postmaster.pid` among them.
+    pub fn data(&self) -> &Path {
+        &self.data
     }
 
     /// Stops it. Everything acknowledged is on disk in any case.

@@ -19,6 +19,8 @@ pub struct Member {
     pub banned: bool,
     pub shadow_banned: bool,
     pub ban_expires: Option<Timestamp>,
+    pub notifications_muted: bool,
+    pub notifications_muted_until: Option<Timestamp>,
     #[sqlx(json)]
     pub custom: Map<String, Value>,
     pub pinned_at: Option<Timestamp>,
@@ -52,6 +54,8 @@ impl Member {
             banned: false,
             shadow_banned: false,
             ban_expires: None,
+            notifications_muted: false,
+            notifications_muted_until: None,
             custom: Map::new(),
             pinned_at: None,
             archived_at: None,
@@ -73,9 +77,22 @@ impl Member {
         self.banned && self.ban_expires.is_none_or(|end| end > now)
     }
 
+    pub fn is_muted(&self, now: Timestamp) -> bool {
+        self.notifications_muted && self.notifications_muted_until.is_none_or(|end| end > now)
+    }
+
     pub fn is_pending(&self) -> bool {
         self.invite.as_deref() == Some("pending")
     }
+}
+
+/// What a message shows of its author's membership.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct AuthorMembership {
+    pub channel_id: i64,
+    pub user_id: String,
+    pub channel_role: String,
+    pub notifications_muted: bool,
 }
 
 /// Which of a channel's members to read.
@@ -129,13 +146,14 @@ impl Store {
         Ok(members)
     }
 
-    /// The channel roles of users in channels, for pairs of both.
+    /// Memberships as messages show them, for pairs of channel and author.
     ///
     /// # Errors
     /// Postgres.
-    pub async fn channel_roles(&self, channel_ids: &[i64], user_ids: &[String]) -> Result<Vec<(i64, String, String)>> {
-        let roles = sqlx::query_as(
-            "SELECT m.channel_id, m.user_id, m.channel_role
+    pub async fn author_memberships(&self, channel_ids: &[i64], user_ids: &[String]) -> Result<Vec<AuthorMembership>> {
+        let memberships = sqlx::query_as(
+            "SELECT m.channel_id, m.user_id, m.channel_role,
+                 m.notifications_muted AND coalesce(m.notifications_muted_until > now(), true) AS notifications_muted
              FROM unnest($1::bigint[], $2::text[]) AS p (channel_id, user_id)
              JOIN members m ON m.channel_id = p.channel_id AND m.user_id = p.user_id",
         )
@@ -143,7 +161,7 @@ impl Store {
         .bind(user_ids)
         .fetch_all(self.pool())
         .await?;
-        Ok(roles)
+        Ok(memberships)
     }
 
     /// The channels of which a user is a member, the most recently active first.
@@ -215,8 +233,11 @@ impl ChannelWrite {
         let row = sqlx::query_as(
             "INSERT INTO members (channel_id, user_id, channel_role, invite, invite_accepted_at, invite_rejected_at, banned,
                  shadow_banned, ban_expires, custom, pinned_at, archived_at, hidden_at_seq, cleared_seq, hide_messages_before,
-                 last_read_at, last_read_seq, last_read_counted, created_at, updated_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20)
+                 last_read_at, last_read_seq, last_read_counted, created_at, updated_at, notifications_muted,
+                 notifications_muted_until)
+             SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20,
+                 muted.user_id IS NOT NULL, muted.expires
+             FROM (VALUES (1)) AS one LEFT JOIN channel_mutes muted ON muted.user_id = $2 AND muted.channel_id = $1
              ON CONFLICT (channel_id, user_id) DO UPDATE SET channel_role = $3, invite = $4, invite_accepted_at = $5,
                  invite_rejected_at = $6, banned = $7, shadow_banned = $8, ban_expires = $9, custom = $10, pinned_at = $11,
                  archived_at = $12, hidden_at_seq = $13, cleared_seq = $14, hide_messages_before = $15, updated_at = $20

@@ -25,15 +25,15 @@ pub struct UserMute {
 }
 
 impl Store {
-    /// The channels that a user has muted now.
+    /// The channels that users have muted now.
     ///
     /// # Errors
     /// Postgres.
-    pub async fn channel_mutes(&self, user_id: &str) -> Result<Vec<ChannelMute>> {
+    pub async fn channel_mutes(&self, user_ids: &[String]) -> Result<Vec<ChannelMute>> {
         let mutes = sqlx::query_as(
-            "SELECT * FROM channel_mutes WHERE user_id = $1 AND (expires IS NULL OR expires > now()) ORDER BY created_at",
+            "SELECT * FROM channel_mutes WHERE user_id = ANY($1) AND (expires IS NULL OR expires > now()) ORDER BY created_at",
         )
-        .bind(user_id)
+        .bind(user_ids)
         .fetch_all(self.pool())
         .await?;
         Ok(mutes)
@@ -79,8 +79,11 @@ impl Write {
         expires: Option<Timestamp>,
     ) -> Result<()> {
         sqlx::query(
-            "INSERT INTO channel_mutes (user_id, channel_id, expires) SELECT $1, id, $3 FROM unnest($2::bigint[]) AS c (id)
-             ON CONFLICT (user_id, channel_id) DO UPDATE SET expires = $3, updated_at = clock_timestamp()",
+            "WITH muted AS (
+                 INSERT INTO channel_mutes (user_id, channel_id, expires) SELECT $1, id, $3 FROM unnest($2::bigint[]) AS c (id)
+                 ON CONFLICT (user_id, channel_id) DO UPDATE SET expires = $3, updated_at = clock_timestamp())
+             UPDATE members SET notifications_muted = true, notifications_muted_until = $3
+             WHERE user_id = $1 AND channel_id = ANY($2)",
         )
         .bind(user_id)
         .bind(channel_ids)
@@ -93,11 +96,15 @@ impl Write {
     /// # Errors
     /// Postgres.
     pub async fn unmute_channels(&mut self, user_id: &str, channel_ids: &[i64]) -> Result<()> {
-        sqlx::query("DELETE FROM channel_mutes WHERE user_id = $1 AND channel_id = ANY($2)")
-            .bind(user_id)
-            .bind(channel_ids)
-            .execute(self.connection())
-            .await?;
+        sqlx::query(
+            "WITH unmuted AS (DELETE FROM channel_mutes WHERE user_id = $1 AND channel_id = ANY($2))
+             UPDATE members SET notifications_muted = false, notifications_muted_until = NULL
+             WHERE user_id = $1 AND channel_id = ANY($2)",
+        )
+        .bind(user_id)
+        .bind(channel_ids)
+        .execute(self.connection())
+        .await?;
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use crate::channel::Channel;
 use crate::member::Member;
 use crate::message::Message;
 use crate::reaction::Reaction;
-use crate::user::{OwnUser, UnreadTotals, User, UserRequest};
+use crate::user::{FullUser, UnreadTotals, User, UserRequest};
 use crate::{Cid, Custom, Timestamp, lenient};
 
 /// An event as it is sent (`WSEvent`): a type, a time, and what the type carries.
@@ -51,7 +51,7 @@ pub struct Event {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub watcher_count: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub me: Option<Box<OwnUser>>,
+    pub me: Option<Box<FullUser>>,
     #[serde(flatten)]
     pub read: Option<ReadFields>,
     #[serde(flatten)]
@@ -136,11 +136,11 @@ pub struct HealthCheck<'a> {
     pub cid: &'static str,
     pub created_at: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub me: Option<&'a OwnUser>,
+    pub me: Option<&'a FullUser>,
 }
 
 impl<'a> HealthCheck<'a> {
-    pub fn new(connection_id: &'a str, created_at: Timestamp, me: Option<&'a OwnUser>) -> Self {
+    pub fn new(connection_id: &'a str, created_at: Timestamp, me: Option<&'a FullUser>) -> Self {
         Self { kind: "health.check", connection_id, cid: "*", created_at, me }
     }
 }

@@ -51,6 +51,7 @@ fn is_false(value: &bool) -> bool {
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct MemberInMessage {
     pub channel_role: String,
+    pub notifications_muted: bool,
 }
 
 /// Keys of a member that custom data cannot take.

@@ -65,19 +65,6 @@ pub struct User {
     pub custom: Custom,
 }
 
-/// A user in the answer to a user query (`FullUserResponse`). Servers, and the user itself, are shown the mutes.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct FullUser {
-    #[serde(flatten)]
-    pub user: User,
-    pub mutes: Vec<UserMute>,
-    /// Always empty, and the numbers zero: `me` and `GET /unread` have them. Kept for the clients that require the keys.
-    pub channel_mutes: Vec<crate::channel::ChannelMute>,
-    pub devices: Vec<Device>,
-    #[serde(flatten)]
-    pub unread: UnreadTotals,
-}
-
 /// A mute of one user by another.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct UserMute {
@@ -100,9 +87,10 @@ pub struct Device {
     pub created_at: Timestamp,
 }
 
-/// The connected user's view of itself, `me` (`OwnUserResponse`).
+/// A user with what is shown to itself and to servers only: `me` (`OwnUserResponse`), and users in answers
+/// (`FullUserResponse`), where it is empty for everybody else.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct OwnUser {
+pub struct FullUser {
     #[serde(flatten)]
     pub user: User,
     pub devices: Vec<Device>,
@@ -204,7 +192,7 @@ pub struct UpdateUsersPartialRequest {
 /// Answer to `POST /users` and `PATCH /users`.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct UpdateUsersResponse {
-    pub users: BTreeMap<String, User>,
+    pub users: BTreeMap<String, FullUser>,
     /// Always empty: kept for the clients that read it.
     pub membership_deletion_task_id: &'static str,
 }

@@ -1,5 +1,6 @@
 //! Muting channels: no unread numbers, no push, for one user.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use wire::Cid;
@@ -8,11 +9,12 @@ use wire::channel::ChannelMute as Shown;
 
 use crate::access::{self, Action, Caller};
 use crate::chat::render::{self, People};
-use crate::chat::users::connect::own_user;
+use crate::chat::users::full::own_user;
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::events::{Audience, Event};
 use crate::limits;
+use crate::store::Write;
 
 /// Mutes channels for the caller, until a time or until further notice. Gives back all of the caller's mutes of channels.
 ///
@@ -28,9 +30,11 @@ pub async fn mute_channels(
     let user = caller.acting()?.id.clone();
     let mut write = ctx.store.write().await?;
     write.mute_channels(&user, &keys, expires).await?;
+    log(ctx, &mut write, "channel.muted", &user, &keys);
     ctx.announcer.tell(write.commit().await?).await;
     tell_mutes(ctx, &user).await?;
-    channel_mutes_of(ctx, caller).await
+    let user = &caller.acting()?.id;
+    Ok(channel_mutes_of(ctx, std::slice::from_ref(user)).await?.remove(user).unwrap_or_default())
 }
 
 /// Takes mutes back.
@@ -42,8 +46,18 @@ pub async fn unmute_channels(ctx: &Ctx, caller: &Caller, cids: &[String]) -> Res
     let user = caller.acting()?.id.clone();
     let mut write = ctx.store.write().await?;
     write.unmute_channels(&user, &keys).await?;
+    log(ctx, &mut write, "channel.unmuted", &user, &keys);
     ctx.announcer.tell(write.commit().await?).await;
     tell_mutes(ctx, &user).await
+}
+
+/// For the caches of all nodes: members show whether they have muted a channel.
+fn log(ctx: &Ctx, write: &mut Write, kind: &str, user: &str, keys: &[i64]) {
+    for key in keys {
+        let mut event = Event::internal(kind, ctx.clock.now()).about(user);
+        event.channel_id = Some(*key);
+        write.event(event);
+    }
 }
 
 async fn keys(ctx: &Ctx, caller: &Caller, cids: &[String]) -> Result<Vec<i64>> {
@@ -63,30 +77,35 @@ async fn keys(ctx: &Ctx, caller: &Caller, cids: &[String]) -> Result<Vec<i64>> {
     Ok(keys)
 }
 
-/// The channels that the caller has muted.
+/// The channels that users have muted.
 ///
 /// # Errors
 /// Postgres.
-pub async fn channel_mutes_of(ctx: &Ctx, caller: &Caller) -> Result<Vec<Shown>> {
-    let user = caller.acting()?.id.clone();
-    let rows = ctx.store.channel_mutes(&user).await?;
+pub async fn channel_mutes_of(ctx: &Ctx, user_ids: &[String]) -> Result<HashMap<String, Vec<Shown>>> {
+    if user_ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = ctx.store.channel_mutes(user_ids).await?;
     if rows.is_empty() {
-        return Ok(Vec::new());
+        return Ok(HashMap::new());
     }
     let keys: Vec<i64> = rows.iter().map(|row| row.channel_id).collect();
     let channels = ctx.caches.channels_by_keys(&keys).await?;
-    let people = channels.values().flat_map(|channel| render::channels::people_of(channel)).chain([user.clone()]);
-    let people = People::load(ctx, people).await?;
-    let shown = rows.iter().filter_map(|row| {
-        Some(Shown {
-            user: people.get(&user),
-            channel: render::channels::channel(channels.get(&row.channel_id)?, None, &people, None),
+    let people = channels.values().flat_map(|channel| render::channels::people_of(channel));
+    let people = People::load(ctx, people.chain(rows.iter().map(|row| row.user_id.clone()))).await?;
+    let mut mutes: HashMap<String, Vec<Shown>> = HashMap::new();
+    for row in rows {
+        let Some(channel) = channels.get(&row.channel_id) else { continue };
+        let shown = Shown {
+            user: people.get(&row.user_id),
+            channel: render::channels::channel(channel, None, &people, None),
             expires: row.expires,
             created_at: row.created_at,
             updated_at: row.updated_at,
-        })
-    });
-    Ok(shown.collect())
+        };
+        mutes.entry(row.user_id).or_default().push(shown);
+    }
+    Ok(mutes)
 }
 
 /// `notification.channel_mutes_updated`, with the whole list.

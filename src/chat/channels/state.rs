@@ -200,7 +200,8 @@ impl Loaded {
         let own = self.own.get(&key);
         let viewer = caller.user().map(|_| self.for_viewer(ctx, caller, channel, head, own));
         let hidden = viewer.as_ref().is_some_and(|viewer| viewer.hidden);
-        let member = |row: &Member| render::members::member(row, channel, &self.people);
+        let now = ctx.clock.now();
+        let member = |row: &Member| render::members::member(row, channel, &self.people, now);
         ChannelState {
             messages: self.messages.get(&key).cloned().unwrap_or_default(),
             pinned_messages: self.pinned.get(&key).cloned().unwrap_or_default(),

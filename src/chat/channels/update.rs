@@ -358,7 +358,10 @@ async fn updated(
     let people = People::load(ctx, people).await?;
     Ok(Updated {
         channel: render::channels::channel(channel, Some(head), &people, None),
-        members: members.iter().map(|member| render::members::member(member, channel, &people)).collect(),
+        members: members
+            .iter()
+            .map(|member| render::members::member(member, channel, &people, ctx.clock.now()))
+            .collect(),
         message,
     })
 }

@@ -225,7 +225,7 @@ pub async fn tell(
     let mut event = event_with_channel(ctx, kind, channel, &write.head, write.now()).await?;
     event.channel_fields = Some(ChannelFields::new(&channel.row.cid, channel.row.team.as_deref()));
     event.user = Some(people.get(&row.user_id));
-    event.member = Some(render::members::member(row, channel, &people));
+    event.member = Some(render::members::member(row, channel, &people, ctx.clock.now()));
     write.event(Event::new(&event, Audience::CHANNEL)?.about(&row.user_id));
     Ok(())
 }
@@ -249,7 +249,7 @@ async fn tell_one(
     let people = People::for_event(ctx, [row.user_id.clone()]).await?;
     let mut event = event_with_channel(ctx, kind, channel, &write.head, write.now()).await?;
     event.user = Some(people.get(&row.user_id));
-    event.member = Some(render::members::member(row, channel, &people));
+    event.member = Some(render::members::member(row, channel, &people, ctx.clock.now()));
     write.unnumbered_event(Event::new(&event, Audience::AbsentUser(row.user_id.clone()))?.about(&row.user_id));
     Ok(())
 }

@@ -58,7 +58,7 @@ pub async fn update_member_partial(
     change::tell(ctx, &mut write, &access.channel, "member.updated", &row).await?;
     ctx.announcer.tell(write.commit().await?).await;
     let people = People::load(ctx, [row.user_id.clone()]).await?;
-    Ok(render::members::member(&row, &access.channel, &people))
+    Ok(render::members::member(&row, &access.channel, &people, ctx.clock.now()))
 }
 
 fn is_reserved(key: &str) -> bool {

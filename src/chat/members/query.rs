@@ -53,5 +53,5 @@ pub async fn query_members(ctx: &Ctx, caller: &Caller, cid: &Cid, request: Query
     };
     let rows = ctx.store.query_members(&query).await?;
     let people = People::load(ctx, rows.iter().map(|row| row.user_id.clone())).await?;
-    Ok(rows.iter().map(|row| render::members::member(row, &access.channel, &people)).collect())
+    Ok(rows.iter().map(|row| render::members::member(row, &access.channel, &people, ctx.clock.now())).collect())
 }

@@ -3,6 +3,7 @@
 use wire::Cid;
 use wire::Timestamp;
 use wire::event::ChannelFields;
+use wire::member::MemberInMessage;
 use wire::message::{Message as Shown, SendMessageRequest};
 
 use super::draft::Draft;
@@ -115,7 +116,10 @@ async fn preview(ctx: &Ctx, access: &ChannelAccess, new: &NewMessage, quoted: Op
     let people = People::for_event(ctx, named).await?;
     let around = render::messages::Around {
         quoted,
-        channel_role: access.membership.as_ref().map(|member| member.channel_role.as_str()),
+        member: access.membership.as_ref().map(|member| MemberInMessage {
+            channel_role: member.channel_role.clone(),
+            notifications_muted: member.is_muted(ctx.clock.now()),
+        }),
         ..Default::default()
     };
     Ok(render::messages::message(&row, access.cid(), &people, around, ctx.clock.now()))

@@ -1,14 +1,14 @@
 //! Memberships.
 
-use wire::Custom;
 use wire::member::Member as Shown;
+use wire::{Custom, Timestamp};
 
 use super::People;
 use crate::access::caches::LoadedChannel;
 use crate::store::members::Member;
 
 /// A membership as everybody sees it.
-pub fn member(row: &Member, channel: &LoadedChannel, people: &People) -> Shown {
+pub fn member(row: &Member, channel: &LoadedChannel, people: &People, now: Timestamp) -> Shown {
     let is_moderator = row.channel_role == "channel_moderator";
     Shown {
         user_id: row.user_id.clone(),
@@ -31,7 +31,7 @@ pub fn member(row: &Member, channel: &LoadedChannel, people: &People) -> Shown {
         banned: row.banned,
         ban_expires: row.ban_expires,
         shadow_banned: row.shadow_banned,
-        notifications_muted: false,
+        notifications_muted: row.is_muted(now),
         pinned_at: row.pinned_at,
         archived_at: row.archived_at,
         created_at: row.created_at,

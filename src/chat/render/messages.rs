@@ -11,6 +11,7 @@ use super::{People, html};
 use crate::ctx::Ctx;
 use crate::error::Result;
 use crate::limits;
+use crate::store::members::AuthorMembership;
 use crate::store::messages::Message;
 use crate::store::reactions::{Aggregates, Reaction};
 
@@ -19,8 +20,8 @@ use crate::store::reactions::{Aggregates, Reaction};
 pub struct Around<'a> {
     pub quoted: Option<&'a Message>,
     pub own_reactions: Vec<Reaction>,
-    /// The author's role in the channel.
-    pub channel_role: Option<&'a str>,
+    /// The author's membership.
+    pub member: Option<MemberInMessage>,
     /// Show what a deleted message said.
     pub show_deleted: bool,
 }
@@ -41,7 +42,7 @@ pub fn message(row: &Message, cid: &Cid, people: &People, around: Around<'_>, no
         kind,
         cid: cid.clone(),
         user: people.get(&row.user_id),
-        member: around.channel_role.map(|role| MemberInMessage { channel_role: role.into() }),
+        member: around.member,
         attachments: if deleted { Vec::new() } else { data.attachments.clone() },
         reactions: row.reactions.as_ref().map(|aggregates| summary(aggregates, people)).unwrap_or_default(),
         own_reactions: around.own_reactions.iter().map(|reaction| self::reaction(reaction, people)).collect(),
@@ -161,7 +162,7 @@ pub async fn messages(
     authors.sort_unstable();
     authors.dedup();
     let (author_channels, author_ids): (Vec<i64>, Vec<String>) = authors.into_iter().unzip();
-    let (quoted, own, roles) = tokio::try_join!(
+    let (quoted, own, memberships) = tokio::try_join!(
         async { if quoted_ids.is_empty() { Ok(Vec::new()) } else { ctx.store.messages_by_ids(&quoted_ids).await } },
         async {
             match options.viewer {
@@ -169,7 +170,7 @@ pub async fn messages(
                 _ => Ok(Vec::new()),
             }
         },
-        ctx.store.channel_roles(&author_channels, &author_ids),
+        ctx.store.author_memberships(&author_channels, &author_ids),
     )?;
     let people = People::load(ctx, rows.iter().chain(&quoted).flat_map(people_of)).await?;
     let quoted: HashMap<&str, &Message> = quoted
@@ -177,8 +178,8 @@ pub async fn messages(
         .filter(|message| options.viewer.is_none_or(|viewer| message.is_visible_to(viewer)))
         .map(|message| (message.id.as_str(), message))
         .collect();
-    let roles: HashMap<(i64, &str), &str> =
-        roles.iter().map(|(channel, user, role)| ((*channel, user.as_str()), role.as_str())).collect();
+    let memberships: HashMap<(i64, &str), &AuthorMembership> =
+        memberships.iter().map(|member| ((member.channel_id, member.user_id.as_str()), member)).collect();
     let mut own_reactions: HashMap<String, Vec<Reaction>> = HashMap::new();
     for reaction in own {
         own_reactions.entry(reaction.message_id.clone()).or_default().push(reaction);
@@ -192,7 +193,10 @@ pub async fn messages(
                 .and_then(|id| quoted.get(id).copied())
                 .filter(|quoted| quoted.channel_id == row.channel_id),
             own_reactions: own_reactions.remove(&row.id).unwrap_or_default(),
-            channel_role: roles.get(&(row.channel_id, row.user_id.as_str())).copied(),
+            member: memberships.get(&(row.channel_id, row.user_id.as_str())).map(|member| MemberInMessage {
+                channel_role: member.channel_role.clone(),
+                notifications_muted: member.notifications_muted,
+            }),
             show_deleted: options.show_deleted,
         };
         Some(message(row, cids.get(&row.channel_id)?, &people, around, now))

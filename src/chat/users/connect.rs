@@ -2,14 +2,11 @@
 
 use std::sync::Arc;
 
-use wire::user::{OwnUser, UnreadTotals, UserRequest};
+use wire::user::UserRequest;
 
 use super::change;
-use super::query::mutes_of;
 use super::updated_event;
-use crate::access::Caller;
 use crate::access::caller::{ANONYMOUS_ROLE, USER_ROLE};
-use crate::chat::channels::mute::channel_mutes_of;
 use crate::chat::channels::watch;
 use crate::chat::render;
 use crate::ctx::Ctx;
@@ -78,34 +75,6 @@ async fn touch(ctx: &Ctx, user: &User) -> Result<()> {
         ctx.caches.forget(crate::events::Touched::User(&user.id)).await;
     }
     Ok(())
-}
-
-/// `me`: the connected user with its devices, mutes and unread numbers.
-///
-/// # Errors
-/// Postgres.
-pub async fn own_user(ctx: &Ctx, row: &User) -> Result<OwnUser> {
-    let id = std::slice::from_ref(&row.id);
-    let caller = Caller::client(Arc::new(row.clone()));
-    let (mut mutes, channel_mutes, unread) =
-        tokio::try_join!(mutes_of(ctx, id), channel_mutes_of(ctx, &caller), unread_totals(ctx, &row.id))?;
-    let mut user = render::users::public(row, true);
-    user.last_active = Some(user.last_active.unwrap_or_else(|| ctx.clock.now()));
-    Ok(OwnUser { user, devices: Vec::new(), mutes: mutes.remove(&row.id).unwrap_or_default(), channel_mutes, unread })
-}
-
-/// Unread numbers of one user.
-///
-/// # Errors
-/// Postgres.
-pub async fn unread_totals(ctx: &Ctx, user_id: &str) -> Result<UnreadTotals> {
-    let totals = ctx.store.unread_totals(&[user_id.to_owned()]).await?.pop().unwrap_or_default();
-    Ok(UnreadTotals {
-        total_unread_count: totals.messages,
-        unread_count: totals.messages,
-        unread_channels: totals.channels,
-        unread_threads: 0,
-    })
 }
 
 /// Takes a connection in and tells those who follow the user. The socket holds back what it hears until it is opened.

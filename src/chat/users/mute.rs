@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use wire::Timestamp;
 
-use super::connect::own_user;
+use super::full::own_user;
 use crate::access::{Action, Caller};
 use crate::chat::render;
 use crate::ctx::Ctx;

@@ -1,22 +1,19 @@
 //! `GET /users`.
 
-use std::collections::HashMap;
-
 use query::{parse_filter, parse_sort};
 use serde_json::Value;
-use wire::user::{FullUser, QueryUsersRequest, UserMute as ShownMute};
+use wire::user::{FullUser, QueryUsersRequest};
 
+use super::full::full_users;
 use crate::access::{Action, Caller};
 use crate::chat::messages::history::checked_limit;
-use crate::chat::render::{self, People};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::realtime::remote::Wish;
-use crate::store::mutes::UserMute;
 use crate::store::query::users::{USER_SCHEMA, UserQuery};
 
-/// Finds users. A client is shown no one's mutes but its own.
+/// Finds users.
 ///
 /// # Errors
 /// A filter, sort or page that cannot be; a role that may not search.
@@ -42,18 +39,7 @@ pub async fn query_users(ctx: &Ctx, caller: &Caller, request: QueryUsersRequest)
     if request.presence == Some(true) {
         follow(ctx, caller, request.connection_id.as_deref(), ids.clone()).await?;
     }
-    let online = ctx.engine.presence.online(&ids).await;
-    let show_mutes: Vec<String> =
-        ids.iter().filter(|id| caller.is_server() || caller.user_id() == Some(id)).cloned().collect();
-    let mut mutes = mutes_of(ctx, &show_mutes).await?;
-    let full = rows.iter().map(|row| FullUser {
-        user: render::users::public(row, online.contains(&row.id)),
-        mutes: mutes.remove(&row.id).unwrap_or_default(),
-        channel_mutes: Vec::new(),
-        devices: Vec::new(),
-        unread: wire::user::UnreadTotals::default(),
-    });
-    Ok(full.collect())
+    full_users(ctx, caller, &rows).await
 }
 
 /// An offset within its bounds.
@@ -66,33 +52,6 @@ pub fn checked_offset(offset: Option<i64>, most: i64) -> Result<i64> {
         offset => {
             Err(Error::input(format!("offset {offset} is not between 0 and {most}")).field("offset", "out of range"))
         }
-    }
-}
-
-/// The users whom users have muted.
-///
-/// # Errors
-/// Postgres.
-pub async fn mutes_of(ctx: &Ctx, user_ids: &[String]) -> Result<HashMap<String, Vec<ShownMute>>> {
-    if user_ids.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let rows = ctx.store.user_mutes(user_ids).await?;
-    let people = People::load(ctx, rows.iter().flat_map(|mute| [mute.user_id.clone(), mute.target_id.clone()])).await?;
-    let mut mutes: HashMap<String, Vec<ShownMute>> = HashMap::new();
-    for row in &rows {
-        mutes.entry(row.user_id.clone()).or_default().push(shown_mute(row, &people));
-    }
-    Ok(mutes)
-}
-
-fn shown_mute(row: &UserMute, people: &People) -> ShownMute {
-    ShownMute {
-        user: people.get(&row.user_id),
-        target: people.get(&row.target_id),
-        expires: row.expires,
-        created_at: row.created_at,
-        updated_at: row.updated_at,
     }
 }
 

@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use wire::user::{PartialUserUpdate, User as Shown, UserRequest};
+use wire::user::{FullUser, PartialUserUpdate, User as Shown, UserRequest};
 
 use super::change::{self, Author};
+use super::full::full_users;
 use super::updated_event;
 use crate::access::Caller;
 use crate::access::caller::{USER_ROLE, check_user_id};
-use crate::chat::render::{self, People};
+use crate::chat::render::People;
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::limits;
@@ -23,7 +24,7 @@ pub async fn update_users(
     ctx: &Ctx,
     caller: &Caller,
     users: HashMap<String, UserRequest>,
-) -> Result<BTreeMap<String, Shown>> {
+) -> Result<BTreeMap<String, FullUser>> {
     let mut requests = BTreeMap::new();
     for (key, mut request) in users {
         if request.id.is_empty() {
@@ -39,7 +40,7 @@ pub async fn update_users(
         let row = rows.entry(id.clone()).or_insert_with(|| (User::new(&id, USER_ROLE, now), false));
         change::replace(&mut row.0, request, author)?;
     }
-    finish(ctx, write, rows).await
+    finish(ctx, caller, write, rows).await
 }
 
 /// Changes parts of users.
@@ -50,7 +51,7 @@ pub async fn update_users_partial(
     ctx: &Ctx,
     caller: &Caller,
     updates: Vec<PartialUserUpdate>,
-) -> Result<BTreeMap<String, Shown>> {
+) -> Result<BTreeMap<String, FullUser>> {
     let author = check(caller, updates.iter().map(|update| &update.id))?;
     let mut write = ctx.store.write().await?;
     let mut rows = locked(&mut write, updates.iter().map(|update| &update.id)).await?;
@@ -59,7 +60,7 @@ pub async fn update_users_partial(
         let row = row.ok_or_else(|| Error::not_found(format!("user {} does not exist", update.id)))?;
         change::patch(&mut row.0, update.set.0, &update.unset, author)?;
     }
-    finish(ctx, write, rows).await
+    finish(ctx, caller, write, rows).await
 }
 
 fn check<'a>(caller: &Caller, ids: impl ExactSizeIterator<Item = &'a String>) -> Result<Author> {
@@ -85,7 +86,12 @@ async fn locked<'a>(
     Ok(rows.into_iter().map(|row| (row.id.clone(), (row, true))).collect())
 }
 
-async fn finish(ctx: &Ctx, mut write: Write, rows: BTreeMap<String, (User, bool)>) -> Result<BTreeMap<String, Shown>> {
+async fn finish(
+    ctx: &Ctx,
+    caller: &Caller,
+    mut write: Write,
+    rows: BTreeMap<String, (User, bool)>,
+) -> Result<BTreeMap<String, FullUser>> {
     let mut written = Vec::with_capacity(rows.len());
     for (row, existed) in rows.into_values() {
         let row = write.put_user(&row).await?;
@@ -95,9 +101,8 @@ async fn finish(ctx: &Ctx, mut write: Write, rows: BTreeMap<String, (User, bool)
         written.push(row);
     }
     ctx.announcer.tell(write.commit().await?).await;
-    let ids: Vec<String> = written.iter().map(|row| row.id.clone()).collect();
-    let online = ctx.engine.presence.online(&ids).await;
-    Ok(written.into_iter().map(|row| (row.id.clone(), render::users::public(&row, online.contains(&row.id)))).collect())
+    let users = full_users(ctx, caller, &written).await?;
+    Ok(users.into_iter().map(|user| (user.user.id.clone(), user)).collect())
 }
 
 /// A user alone, as an answer shows it.

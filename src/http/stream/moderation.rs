@@ -92,7 +92,7 @@ pub async fn mute_user(
     };
     users::mute::mute_users(&ctx, &caller, &targets, expires).await?;
     let user = caller.acting()?.id.clone();
-    let all = users::query::mutes_of(&ctx, std::slice::from_ref(&user)).await?.remove(&user).unwrap_or_default();
+    let all = users::full::mutes_of(&ctx, std::slice::from_ref(&user)).await?.remove(&user).unwrap_or_default();
     let mutes: Vec<UserMute> = all.into_iter().filter(|mute| targets.contains(&mute.target.id)).collect();
     Ok(Reply(MuteResponse { mute: mutes.first().filter(|_| mutes.len() == 1).cloned(), mutes }))
 }

@@ -1,0 +1,107 @@
+//! Users with what is theirs alone: mutes, devices, unread numbers.
+
+use std::collections::HashMap;
+
+use wire::user::{FullUser, UnreadTotals, UserMute as ShownMute};
+
+use crate::access::Caller;
+use crate::chat::channels::mute::channel_mutes_of;
+use crate::chat::render::{self, People};
+use crate::ctx::Ctx;
+use crate::error::Result;
+use crate::store::mutes::UserMute;
+use crate::store::unread::Totals;
+use crate::store::users::User;
+
+/// Users as a caller may see them: with everything for servers and for oneself, without what is private for others.
+///
+/// # Errors
+/// Postgres.
+pub async fn full_users(ctx: &Ctx, caller: &Caller, rows: &[User]) -> Result<Vec<FullUser>> {
+    let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
+    let online = ctx.engine.presence.online(&ids).await;
+    let open = |id: &String| caller.is_server() || caller.user_id() == Some(id);
+    let open: Vec<String> = ids.into_iter().filter(open).collect();
+    let (mut mutes, mut channel_mutes, mut unread) =
+        tokio::try_join!(mutes_of(ctx, &open), channel_mutes_of(ctx, &open), unread_totals_of(ctx, &open))?;
+    let full = rows.iter().map(|row| FullUser {
+        user: render::users::public(row, online.contains(&row.id)),
+        devices: Vec::new(),
+        mutes: mutes.remove(&row.id).unwrap_or_default(),
+        channel_mutes: channel_mutes.remove(&row.id).unwrap_or_default(),
+        unread: unread.remove(&row.id).unwrap_or_default(),
+    });
+    Ok(full.collect())
+}
+
+/// `me`: a connected user, to itself.
+///
+/// # Errors
+/// Postgres.
+pub async fn own_user(ctx: &Ctx, row: &User) -> Result<FullUser> {
+    let id = std::slice::from_ref(&row.id);
+    let (mut mutes, mut channel_mutes, mut unread) =
+        tokio::try_join!(mutes_of(ctx, id), channel_mutes_of(ctx, id), unread_totals_of(ctx, id))?;
+    let mut user = render::users::public(row, true);
+    user.last_active = Some(user.last_active.unwrap_or_else(|| ctx.clock.now()));
+    Ok(FullUser {
+        user,
+        devices: Vec::new(),
+        mutes: mutes.remove(&row.id).unwrap_or_default(),
+        channel_mutes: channel_mutes.remove(&row.id).unwrap_or_default(),
+        unread: unread.remove(&row.id).unwrap_or_default(),
+    })
+}
+
+/// Unread numbers of one user.
+///
+/// # Errors
+/// Postgres.
+pub async fn unread_totals(ctx: &Ctx, user_id: &str) -> Result<UnreadTotals> {
+    Ok(unread_totals_of(ctx, &[user_id.to_owned()]).await?.remove(user_id).unwrap_or_default())
+}
+
+async fn unread_totals_of(ctx: &Ctx, user_ids: &[String]) -> Result<HashMap<String, UnreadTotals>> {
+    if user_ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let totals = ctx.store.unread_totals(user_ids).await?;
+    Ok(totals.into_iter().map(|total| (total.user_id.clone(), shown_totals(&total))).collect())
+}
+
+/// Unread numbers as the protocol names them.
+pub fn shown_totals(totals: &Totals) -> UnreadTotals {
+    UnreadTotals {
+        total_unread_count: totals.messages,
+        unread_count: totals.messages,
+        unread_channels: totals.channels,
+        unread_threads: 0,
+    }
+}
+
+/// The users whom users have muted.
+///
+/// # Errors
+/// Postgres.
+pub async fn mutes_of(ctx: &Ctx, user_ids: &[String]) -> Result<HashMap<String, Vec<ShownMute>>> {
+    if user_ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = ctx.store.user_mutes(user_ids).await?;
+    let people = People::load(ctx, rows.iter().flat_map(|mute| [mute.user_id.clone(), mute.target_id.clone()])).await?;
+    let mut mutes: HashMap<String, Vec<ShownMute>> = HashMap::new();
+    for row in &rows {
+        mutes.entry(row.user_id.clone()).or_default().push(shown_mute(row, &people));
+    }
+    Ok(mutes)
+}
+
+fn shown_mute(row: &UserMute, people: &People) -> ShownMute {
+    ShownMute {
+        user: people.get(&row.user_id),
+        target: people.get(&row.target_id),
+        expires: row.expires,
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+    }
+}
