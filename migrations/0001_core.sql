@@ -161,6 +161,19 @@ CREATE TABLE reactions (
     PRIMARY KEY (message_id, user_id, type)
 );
 
+-- How far those who take part in a thread have read it. A thread is named by its first message.
+CREATE TABLE thread_reads (
+    parent_id            text NOT NULL,
+    user_id              text NOT NULL,
+    channel_id           bigint NOT NULL REFERENCES channels (id) ON DELETE CASCADE,
+    last_read_seq        bigint NOT NULL,
+    last_read_at         timestamptz NOT NULL,
+    last_read_message_id text NOT NULL,
+    PRIMARY KEY (parent_id, user_id)
+);
+CREATE INDEX thread_reads_user ON thread_reads (user_id);
+CREATE INDEX thread_reads_channel ON thread_reads (channel_id, user_id);
+
 CREATE TABLE channel_mutes (
     user_id    text NOT NULL,
     channel_id bigint NOT NULL REFERENCES channels (id) ON DELETE CASCADE,

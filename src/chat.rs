@@ -15,6 +15,7 @@ pub mod notifications;
 pub mod reactions;
 pub mod reads;
 pub mod render;
+pub mod threads;
 pub mod unread;
 pub mod uploads;
 pub mod users;

@@ -174,8 +174,9 @@ pub const UPLOAD_NAME_BYTES_MAX: usize = 255;
 
 pub const FILTER_BOUNDS: query::Bounds = query::Bounds { depth: 8, conditions: 64, values: 300 };
 
-/// Unread channels in `GET /unread`.
+/// Unread channels and threads in `GET /unread`.
 pub const UNREAD_CHANNELS_MAX: i64 = 100;
+pub const UNREAD_THREADS_MAX: i64 = 100;
 pub const UNREAD_BATCH_USERS_MAX: usize = 100;
 
 const _: () = {

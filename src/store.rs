@@ -16,6 +16,7 @@ pub mod messages;
 pub mod mutes;
 pub mod query;
 pub mod reactions;
+pub mod threads;
 pub mod unread;
 pub mod uploads;
 pub mod users;

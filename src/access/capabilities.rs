@@ -14,7 +14,9 @@ impl ChannelAccess {
         let may = |action| self.allows(action);
         let own = |action| self.allows_with_thing_of(action, user);
         let cooldown = self.channel.row.cooldown > 0;
-        let all: [(&'static str, bool); 31] = [
+        let open = !self.channel.row.frozen || may(Action::UseFrozenChannel);
+        let (sends, reacts) = (open && may(Action::CreateMessage), open && may(Action::CreateReaction));
+        let all = [
             ("ban-channel-members", may(Action::BanChannelMember)),
             ("connect-events", config.connect_events),
             ("create-attachment", may(Action::CreateAttachment)),
@@ -29,14 +31,14 @@ impl ChannelAccess {
             ("leave-channel", self.membership.is_some() && may(Action::RemoveOwnChannelMembership)),
             ("mute-channel", config.mutes && may(Action::MuteChannel)),
             ("pin-message", may(Action::PinMessage)),
-            ("quote-message", config.quotes && may(Action::CreateMessage)),
+            ("quote-message", config.quotes && sends),
             ("read-events", config.read_events),
             ("search-messages", config.search && may(Action::ReadChannel)),
             ("send-custom-events", config.custom_events && may(Action::SendCustomEvent)),
             ("send-links", may(Action::AddLinks)),
-            ("send-message", may(Action::CreateMessage)),
-            ("send-reaction", config.reactions && may(Action::CreateReaction)),
-            ("send-reply", config.replies && may(Action::CreateMessage)),
+            ("send-message", sends),
+            ("send-reaction", config.reactions && reacts),
+            ("send-reply", config.replies && sends),
             ("send-typing-events", config.typing_events),
             ("set-channel-cooldown", may(Action::UpdateChannelCooldown)),
             ("skip-slow-mode", may(Action::SkipChannelCooldown)),
@@ -46,11 +48,8 @@ impl ChannelAccess {
             ("update-channel", may(Action::UpdateChannel)),
             ("update-channel-members", may(Action::UpdateChannelMembers)),
             ("update-own-message", own(Action::UpdateMessage)),
+            ("upload-file", config.uploads && may(Action::UploadAttachment)),
         ];
-        let mut names: Vec<_> = all.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect();
-        if config.uploads && may(Action::UploadAttachment) {
-            names.push("upload-file");
-        }
-        names
+        all.into_iter().filter(|(_, has)| *has).map(|(name, _)| name).collect()
     }
 }

@@ -65,12 +65,12 @@ async fn authorise(
     ctx.caches.doubt(key, caller.user_id().unwrap_or_default()).await;
     let channel =
         ctx.caches.channel_by_key(key).await?.filter(|channel| channel.row.deleted_at.is_none()).ok_or_else(missing)?;
-    let caller = match caller.user_id() {
-        Some(id) => {
-            Caller::client(ctx.caches.user(id).await?.ok_or_else(|| Error::not_found("you do not exist any more"))?)
-        }
-        None => caller.clone(),
+    let user = match caller.user_id() {
+        Some(id) => ctx.caches.user(id).await?,
+        None => None,
     };
+    // Somebody anonymous is nowhere but in the request.
+    let caller = user.map_or_else(|| caller.clone(), Caller::client);
     let access = ChannelAccess::load(ctx, &caller, channel).await?;
     access.check(action)?;
     Ok(access)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 use wire::Timestamp;
-use wire::app::{AppSettings, UploadConfig};
+use wire::app::{AppSettings, PushProviderOff, PushSettings, UploadConfig};
 
 use crate::access::Caller;
 use crate::ctx::Ctx;
@@ -35,8 +35,17 @@ pub fn get_app(ctx: &Ctx, caller: &Caller) -> AppSettings {
         suspended_explanation: "",
         async_url_enrich_enabled: false,
         auto_translation_enabled: false,
+        feed_audit_logs_enabled: false,
         image_moderation_enabled: false,
+        max_aggregated_activities_length: 0,
+        member_custom_on_messages_enabled: false,
+        moderation_audio_call_moderation_enabled: false,
         moderation_enabled: false,
+        moderation_llm_configurability_enabled: false,
+        moderation_multitenant_blocklist_enabled: false,
+        moderation_video_call_moderation_enabled: false,
+        moderation_webhook_url: "",
+        use_hook_v2: false,
         campaign_enabled: false,
         allow_multi_user_devices: true,
         user_response_time_enabled: false,
@@ -58,7 +67,14 @@ pub fn get_app(ctx: &Ctx, caller: &Caller) -> AppSettings {
         grants: if for_servers { app.grant_lists.clone() } else { BTreeMap::new() },
         channel_configs: app.types.iter().map(|(name, kind)| (name.clone(), kind.config.clone())).collect(),
         policies: BTreeMap::new(),
-        push_notifications: BTreeMap::new(),
+        push_notifications: PushSettings {
+            offline_only: false,
+            version: "v2",
+            apn: PushProviderOff::default(),
+            firebase: PushProviderOff::default(),
+            huawei: PushProviderOff::default(),
+            xiaomi: PushProviderOff::default(),
+        },
         call_types: BTreeMap::new(),
         revoke_tokens_issued_before: app.revoke_tokens_issued_before.filter(|_| for_servers),
     }
@@ -83,6 +99,13 @@ pub async fn update_app(ctx: &Ctx, caller: &Caller, changes: Map<String, Value>)
                 app.revoke_tokens_issued_before = Some(time).filter(|time| *time > Timestamp::MIN);
             }
             (_, Value::Null) => {}
+            // Walls that would not be there: better no than a silent yes.
+            ("multi_tenant_enabled", Value::Bool(true)) => {
+                return Err(Error::input("multi_tenant_enabled: teams are not kept apart by this server"));
+            }
+            ("enforce_unique_usernames", Value::String(scope)) if scope != "no" => {
+                return Err(Error::input("enforce_unique_usernames: names are not kept unique by this server"));
+            }
             ("disable_auth_checks" | "disable_permissions_checks" | "guest_user_creation_disabled", value) => {
                 app.settings.insert(key.clone(), Value::Bool(value.as_bool().ok_or_else(wrong)?));
             }

@@ -32,7 +32,7 @@ pub async fn load(ctx: &Ctx, caller: &Caller, id: &str, action: Action) -> Resul
     if !access.is_unchecked() && !caller.user_id().is_some_and(|user| message.is_visible_to(user)) {
         return Err(missing());
     }
-    if !access.is_unchecked() && access.membership.as_ref().is_some_and(|member| message.seq <= member.cleared_seq) {
+    if message.seq <= history::floor_seq(ctx, &access).await? {
         return Err(missing());
     }
     Ok((access, message))

@@ -112,7 +112,7 @@ mod tests {
         let mut event = Event::internal("message.new", Timestamp::from_micros(0));
         event.audience = Audience::CHANNEL;
         event.body = Bytes::from_static(b"{\"type\":\"message.new\",\"cid\":\"a:b\",\"watcher_count\":2}");
-        let totals = Totals { user_id: "ada".into(), messages: 3, channels: 1 };
+        let totals = Totals { user_id: "ada".into(), messages: 3, channels: 1, threads: 2 };
         let twin = twin(&event, Some(&"{\"id\":\"b\"}".to_owned()), Some(&totals)).unwrap();
         let value: serde_json::Value = serde_json::from_slice(&twin).unwrap();
         assert_eq!(

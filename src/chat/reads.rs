@@ -9,6 +9,7 @@ use wire::read::{MarkReadRequest, MarkUnreadRequest};
 use crate::access::{self, Action, Caller, ChannelAccess};
 use crate::chat::channels::event_with_channel;
 use crate::chat::render::People;
+use crate::chat::threads;
 use crate::chat::users::full::unread_totals;
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
@@ -26,9 +27,7 @@ pub async fn mark_read(ctx: &Ctx, caller: &Caller, cid: &Cid, request: MarkReadR
     let access = access::channel(ctx, caller, cid, Action::ReadChannel).await?;
     let user = caller.acting()?.id.clone();
     if let Some(thread) = request.thread_id.as_deref().filter(|id| !id.is_empty()) {
-        // Threads have no read state of their own yet; that the thread exists is all there is to check.
-        message_of(ctx, &access, thread).await?;
-        return Ok(None);
+        return mark_thread_read(ctx, &access, &user, thread).await.map(Some);
     }
     let up_to = match request.message_id.as_deref().filter(|id| !id.is_empty()) {
         Some(id) => Some(message_of(ctx, &access, id).await?),
@@ -51,6 +50,15 @@ pub async fn mark_read(ctx: &Ctx, caller: &Caller, cid: &Cid, request: MarkReadR
     ctx.announcer.tell(write.commit().await?).await;
     tell_totals(ctx, Some(&access), &user, &event).await?;
     Ok(Some(event))
+}
+
+async fn mark_thread_read(ctx: &Ctx, access: &ChannelAccess, user: &str, parent_id: &str) -> Result<wire::Event> {
+    let event = threads::mark_read(ctx, access, user, parent_id).await?;
+    if access.channel.config.read_events && shows_receipts(ctx, user).await? {
+        ctx.announcer.tell(vec![Event::ephemeral(&event, Some(access.key()), Audience::CHANNEL)?]).await;
+    }
+    tell_totals(ctx, Some(access), user, &event).await?;
+    Ok(event)
 }
 
 /// The caller has read further already, or is no member.
@@ -81,6 +89,7 @@ async fn tell_totals(ctx: &Ctx, access: Option<&ChannelAccess>, user: &str, read
     event.channel_fields.clone_from(&read.channel_fields);
     event.user.clone_from(&read.user);
     event.read.clone_from(&read.read);
+    event.thread_id.clone_from(&read.thread_id);
     event.unread = Some(unread_totals(ctx, user).await?);
     if let Some(access) = access {
         let people = People::for_event(ctx, crate::chat::render::channels::people_of(&access.channel)).await?;
@@ -130,7 +139,8 @@ pub async fn mark_channels_read(
     last.channel_fields = None;
     last.read = None;
     tell_totals(ctx, None, &user, &last).await?;
-    Ok(Some(last))
+    // The answer's event is one of a single channel; there is none to show.
+    Ok(None)
 }
 
 /// Marks a message and everything after it as unread.
@@ -141,8 +151,7 @@ pub async fn mark_unread(ctx: &Ctx, caller: &Caller, cid: &Cid, request: MarkUnr
     let access = access::channel(ctx, caller, cid, Action::ReadChannel).await?;
     let user = caller.acting()?.id.clone();
     if let Some(thread) = request.thread_id.as_deref().filter(|id| !id.is_empty()) {
-        message_of(ctx, &access, thread).await?;
-        return Ok(());
+        return threads::mark_unread(ctx, &access, &user, thread).await;
     }
     if !access.channel.config.read_events {
         return Err(Error::new(Kind::FeatureOff, "read events are switched off in this channel"));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use wire::read::{UnreadChannel, UnreadChannelType, UnreadCounts};
+use wire::read::{UnreadChannel, UnreadChannelType, UnreadCounts, UnreadThread};
 
 use crate::access::Caller;
 use crate::ctx::Ctx;
@@ -37,13 +37,17 @@ pub async fn unread_counts_batch(
 }
 
 async fn counts(ctx: &Ctx, ids: &[String]) -> Result<HashMap<String, UnreadCounts>> {
-    let (totals, channels) =
-        tokio::try_join!(ctx.store.unread_totals(ids), ctx.store.unread_channels(ids, limits::UNREAD_CHANNELS_MAX))?;
+    let (totals, channels, threads) = tokio::try_join!(
+        ctx.store.unread_totals(ids),
+        ctx.store.unread_channels(ids, limits::UNREAD_CHANNELS_MAX),
+        ctx.store.unread_threads(ids, limits::UNREAD_THREADS_MAX),
+    )?;
     let mut counts: HashMap<String, UnreadCounts> =
         ids.iter().map(|id| (id.clone(), UnreadCounts::default())).collect();
     for total in totals {
         if let Some(counts) = counts.get_mut(&total.user_id) {
             counts.total_unread_count = total.messages;
+            counts.total_unread_threads_count = total.threads;
         }
     }
     for channel in channels {
@@ -52,6 +56,16 @@ async fn counts(ctx: &Ctx, ids: &[String]) -> Result<HashMap<String, UnreadCount
                 channel_id: channel.cid,
                 unread_count: channel.unread,
                 last_read: channel.last_read_at,
+            });
+        }
+    }
+    for thread in threads {
+        if let Some(counts) = counts.get_mut(&thread.user_id) {
+            counts.threads.push(UnreadThread {
+                parent_message_id: thread.parent_id,
+                unread_count: thread.unread,
+                last_read: thread.last_read_at,
+                last_read_message_id: thread.last_read_message_id,
             });
         }
     }

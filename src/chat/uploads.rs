@@ -50,11 +50,20 @@ const SHOWN: &[(&str, &str)] = &[
 /// Extensions of images (the documented formats).
 const IMAGES: &[&str] = &["avif", "bmp", "gif", "heic", "heif", "jpeg", "jpg", "png", "svg", "webp"];
 
-/// Stores a file and gives back the path of its URL.
+/// A file that has been received and belongs to nobody yet.
+pub struct Received {
+    key: String,
+    channel_id: Option<i64>,
+    name: String,
+    mime_type: String,
+    size_bytes: i64,
+}
+
+/// Receives a file into the object store.
 ///
 /// # Errors
 /// The caller may not, the app's rules forbid it (4), or it is too large (22).
-pub async fn upload(
+pub async fn receive(
     ctx: &Ctx,
     caller: &Caller,
     cid: Option<&Cid>,
@@ -62,7 +71,7 @@ pub async fn upload(
     name: &str,
     mime_type: Option<&str>,
     content: impl Stream<Item = Result<Bytes>>,
-) -> Result<String> {
+) -> Result<Received> {
     let channel_id = match cid {
         Some(cid) => {
             let access = access::channel(ctx, caller, cid, Action::UploadAttachment).await?;
@@ -73,7 +82,6 @@ pub async fn upload(
         }
         None => None,
     };
-    let user = caller.acting()?.id.clone();
     let name = clean_name(name)?;
     let app = ctx.caches.app();
     let rules = if kind == UploadKind::Image { &app.image_upload_config } else { &app.file_upload_config };
@@ -84,17 +92,33 @@ pub async fn upload(
 
     let key = format!("{}/{name}", ids::unguessable());
     let mut writer = BufWriter::new(ctx.objects.clone(), path_of(&key));
-    let size_bytes = match copy(&mut writer, content, size_max).await {
-        Ok(size) => size,
+    match copy(&mut writer, content, size_max).await {
+        Ok(size_bytes) => Ok(Received { key, channel_id, name, mime_type, size_bytes }),
         Err(error) => {
             // Best effort: what was written so far belongs to nothing.
             let _ = writer.abort().await;
+            Err(error)
+        }
+    }
+}
+
+/// Makes a received file the caller's, and gives back its key: the path of its URL.
+///
+/// # Errors
+/// A server that acts for nobody.
+pub async fn keep(ctx: &Ctx, caller: &Caller, received: Received) -> Result<String> {
+    let Received { key, channel_id, name, mime_type, size_bytes } = received;
+    let user_id = match caller.acting() {
+        Ok(user) => user.id.clone(),
+        Err(error) => {
+            // Best effort, as above.
+            let _ = ctx.objects.delete(&path_of(&key)).await;
             return Err(error);
         }
     };
-    let upload = Upload { key: key.clone(), channel_id, user_id: user, name, mime_type, size_bytes };
+    let upload = Upload { key, channel_id, user_id, name, mime_type, size_bytes };
     ctx.store.insert_upload(&upload).await?;
-    Ok(key)
+    Ok(upload.key)
 }
 
 async fn copy(writer: &mut BufWriter, content: impl Stream<Item = Result<Bytes>>, size_max: i64) -> Result<i64> {

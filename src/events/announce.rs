@@ -8,6 +8,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::oneshot;
 use wire::Timestamp;
 
 use super::{Audience, Event, Touched};
@@ -20,18 +22,19 @@ pub struct Announcer {
     caches: Arc<Caches>,
     realtime: Realtime,
     engine: Engine,
-    doorkeeper: tokio::sync::mpsc::UnboundedSender<Change>,
+    doorkeeper: UnboundedSender<Change>,
 }
 
 /// Something happened that may end what a connection is allowed to hear.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Change {
     /// A user who is connected here has changed.
     User(String),
     /// The app's settings have changed.
     App,
-    /// A user who is connected here is no member of the channel any more.
-    Left { user: String, channel: i64 },
+    /// A user who is connected here is no member of the channel any more. `done` is dropped when that is taken care of:
+    /// whatever is said in the channel after it is not heard.
+    Left { user: String, channel: i64, done: oneshot::Sender<()> },
 }
 
 /// An event as it travels between nodes: this in one line of JSON, then the body as it is.
@@ -54,12 +57,8 @@ struct Envelope {
 
 impl Announcer {
     /// The second part says what changed for connections, for whoever closes doors (jobs/doorkeeper.rs).
-    pub fn new(
-        caches: Arc<Caches>,
-        realtime: Realtime,
-        engine: Engine,
-    ) -> (Self, tokio::sync::mpsc::UnboundedReceiver<Change>) {
-        let (doorkeeper, changes) = tokio::sync::mpsc::unbounded_channel();
+    pub fn new(caches: Arc<Caches>, realtime: Realtime, engine: Engine) -> (Self, UnboundedReceiver<Change>) {
+        let (doorkeeper, changes) = unbounded_channel();
         (Self { caches, realtime, engine, doorkeeper }, changes)
     }
 
@@ -115,7 +114,10 @@ impl Announcer {
             ("member.removed", Some((channel, user))) if self.realtime.is_here(&user) => {
                 self.realtime.fanout.deliver(event).await;
                 self.realtime.leave(&user, channel).await;
-                let _ = self.doorkeeper.send(Change::Left { user, channel });
+                let (done, wait) = oneshot::channel();
+                if self.doorkeeper.send(Change::Left { user, channel, done }).is_ok() {
+                    let _ = wait.await;
+                }
             }
             _ => self.realtime.fanout.deliver(event).await,
         }

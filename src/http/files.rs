@@ -20,6 +20,9 @@ use crate::error::Result;
 /// Not even a viewer inside the browser may run anything.
 const POLICY: &str = "default-src 'none'; media-src 'self'; img-src 'self'; style-src 'unsafe-inline'; sandbox";
 
+/// What is escaped in the file name of a header (RFC 8187, `attr-char`).
+const NAME: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC.remove(b'.').remove(b'-').remove(b'_');
+
 /// An upload, or a part of it.
 pub async fn download(
     State(ctx): State<Arc<Ctx>>,
@@ -34,7 +37,7 @@ pub async fn download(
     let disposition = format!(
         "{}; filename*=UTF-8''{}",
         if served.inline { "inline" } else { "attachment" },
-        percent_encoding::utf8_percent_encode(&served.name, percent_encoding::NON_ALPHANUMERIC)
+        percent_encoding::utf8_percent_encode(&served.name, NAME)
     );
     let own: [(HeaderName, String); 8] = [
         (CONTENT_TYPE, served.mime_type.into()),

@@ -17,7 +17,10 @@ pub async fn run(ctx: Arc<Ctx>, mut changes: UnboundedReceiver<Change>) {
         match change {
             Change::User(user) => check_connections(&ctx, ctx.realtime.find(Some(&user)).await).await,
             Change::App => check_connections(&ctx, ctx.realtime.find(None).await).await,
-            Change::Left { user, channel } => leave(&ctx, &user, channel).await,
+            Change::Left { user, channel, done } => {
+                leave(&ctx, &user, channel).await;
+                drop(done);
+            }
         }
     }
 }

@@ -250,7 +250,7 @@ impl Writer {
             .bind(Timestamp::commit_token())
             .fetch_all(connection)
             .await?;
-        metrics::histogram!("millrace_append_batch_count_per").record(batch.len() as f64);
+        metrics::histogram!("millrace_append_batch_messages").record(batch.len() as f64);
         metrics::histogram!("millrace_append_commit_seconds").record(started.elapsed());
         Ok(placed)
     }

@@ -263,6 +263,7 @@ impl ChannelWrite {
         for statement in [
             "DELETE FROM members WHERE channel_id = $1",
             "DELETE FROM channel_mutes WHERE channel_id = $1",
+            "DELETE FROM thread_reads WHERE channel_id = $1",
             "UPDATE channels SET member_count = 0 WHERE id = $1",
         ] {
             sqlx::query(statement).bind(id).execute(self.connection()).await?;

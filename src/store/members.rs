@@ -279,11 +279,12 @@ impl ChannelWrite {
             .bind(user_ids)
             .fetch_all(self.connection())
             .await?;
-        sqlx::query("DELETE FROM channel_mutes WHERE channel_id = $1 AND user_id = ANY($2)")
-            .bind(id)
-            .bind(user_ids)
-            .execute(self.connection())
-            .await?;
+        for statement in [
+            "DELETE FROM channel_mutes WHERE channel_id = $1 AND user_id = ANY($2)",
+            "DELETE FROM thread_reads WHERE channel_id = $1 AND user_id = ANY($2)",
+        ] {
+            sqlx::query(statement).bind(id).bind(user_ids).execute(self.connection()).await?;
+        }
         Ok(members)
     }
 

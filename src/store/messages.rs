@@ -282,12 +282,13 @@ impl Store {
         channels: &[LatestOf],
         viewer: Option<&str>,
         limit: i64,
+        now: Timestamp,
     ) -> Result<Vec<Message>> {
         let (ids, floors): (Vec<i64>, Vec<i64>) = channels.iter().map(|of| (of.channel_id, of.floor_seq)).unzip();
         let messages = sqlx::query_as(concat!(
             "SELECT m.* FROM unnest($1::bigint[], $3::bigint[]) AS c (id, floor), LATERAL (
                  SELECT * FROM messages m WHERE channel_id = c.id AND seq > c.floor AND pinned_at IS NOT NULL
-                   AND (pin_expires IS NULL OR pin_expires > now()) AND deleted_at IS NULL AND ",
+                   AND (pin_expires IS NULL OR pin_expires > $5) AND deleted_at IS NULL AND ",
             visible!("m"),
             "
                  ORDER BY pinned_at DESC, seq DESC LIMIT $4) m ORDER BY m.channel_id, m.pinned_at DESC, m.seq DESC"
@@ -296,6 +297,7 @@ impl Store {
         .bind(viewer)
         .bind(floors)
         .bind(limit)
+        .bind(now)
         .fetch_all(self.pool())
         .await?;
         Ok(messages)
@@ -530,6 +532,10 @@ impl ChannelWrite {
         .bind(&message.id)
         .execute(self.connection())
         .await?;
+        sqlx::query("DELETE FROM thread_reads WHERE parent_id = $1")
+            .bind(&message.id)
+            .execute(self.connection())
+            .await?;
         let wiped = sqlx::query(
             "UPDATE messages SET id = NULL, user_id = '', type = 'deleted', text = '', data = NULL, reactions = NULL,
                  parent_id = NULL, quoted_id = NULL, participants = '{}', pinned_at = NULL, pinned_by = NULL,

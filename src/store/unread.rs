@@ -8,6 +8,7 @@ use wire::Timestamp;
 
 use super::members::Member;
 use super::messages::Message;
+use super::threads::unread_threads;
 use super::{Result, Store, StoreError, Write};
 
 /// How far one member of one channel has read.
@@ -28,6 +29,7 @@ pub struct Totals {
     pub user_id: String,
     pub messages: i64,
     pub channels: i64,
+    pub threads: i64,
 }
 
 /// One unread channel of one user.
@@ -91,12 +93,16 @@ impl Store {
     /// Postgres.
     pub async fn unread_totals(&self, user_ids: &[String]) -> Result<Vec<Totals>> {
         let totals = sqlx::query_as(concat!(
-            "SELECT user_id, sum(unread)::bigint AS messages, count(*) FILTER (WHERE unread > 0) AS channels
-             FROM (SELECT m.user_id, ",
+            "SELECT user_id, coalesce(messages, 0) AS messages, coalesce(channels, 0) AS channels,
+                 coalesce(threads, 0) AS threads
+             FROM (SELECT user_id, sum(unread)::bigint AS messages, count(*) FILTER (WHERE unread > 0) AS channels
+                   FROM (SELECT m.user_id, ",
             unread!(),
             " AS unread ",
             counting_memberships!(),
-            ") u GROUP BY user_id"
+            ") u GROUP BY user_id) in_channels FULL JOIN (",
+            unread_threads!(),
+            ") in_threads USING (user_id)"
         ))
         .bind(user_ids)
         .fetch_all(self.pool())

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 pub use reqwest::multipart;
 pub use socket::{Refused, Socket};
-pub use token::{server_token, user_token};
+pub use token::{server_token, sign, user_token};
 
 /// Someone who calls: a base URL, an API key and perhaps a token. Clones share connections.
 #[derive(Clone, Debug)]

@@ -3,7 +3,11 @@
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 
-fn sign(secret: &str, claims: &Value) -> String {
+/// Any claims, signed.
+///
+/// # Panics
+/// The claims are no object.
+pub fn sign(secret: &str, claims: &Value) -> String {
     jsonwebtoken::encode(&Header::default(), claims, &EncodingKey::from_secret(secret.as_bytes()))
         .expect("a JSON object can be signed")
 }

@@ -8,7 +8,6 @@ use millrace::clock::Clock;
 use millrace::config::{Config, Overrides};
 use millrace::ctx::Ctx;
 use serde_json::json;
-use sqlx::PgConnection;
 
 use crate::person::Person;
 use crate::services::{self, Postgres};
@@ -114,9 +113,13 @@ impl App {
         self.data_dir.path()
     }
 
-    /// A connection to the database beneath.
-    pub async fn sql(&self) -> PgConnection {
-        self.postgres.connect(&self.database).await
+    /// Runs a statement in the database beneath: for what no call can bring about.
+    ///
+    /// # Panics
+    /// Postgres refuses it.
+    pub async fn sql(&self, statement: &'static str) {
+        let mut connection = self.postgres.connect(&self.database).await;
+        sqlx::query(statement).execute(&mut connection).await.expect("a statement");
     }
 
     /// Somebody with an API key and no token.

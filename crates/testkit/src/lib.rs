@@ -14,7 +14,8 @@ pub mod person;
 pub mod services;
 
 pub use app::{App, Engine, run};
-pub use client::{Refused, multipart};
+pub use client;
+pub use client::Refused;
 pub use person::{Ear, Person, Reply};
 
 /// Longest wait for anything that is bound to happen. Only a failing test ever waits this long.

@@ -97,6 +97,10 @@ impl Person {
     pub async fn call(&self, method: &str, path: &str, query: &[(&str, &str)], body: Option<Value>) -> Reply {
         let connection_id = self.connection_id.lock().expect("nobody panics here").clone();
         let mut query = query.to_vec();
+        // Like Stream's clients do on each call; for somebody anonymous it is the only way to say who.
+        if !self.id.is_empty() {
+            query.push(("user_id", &self.id));
+        }
         if let Some(id) = &connection_id {
             query.push(("connection_id", id));
         }
@@ -241,7 +245,7 @@ impl Ear {
     /// The marker does not come.
     pub async fn heard(&mut self, server: &Person) -> Vec<Value> {
         static MARKERS: AtomicU64 = AtomicU64::new(0);
-        let kind = format!("marker.{}", MARKERS.fetch_add(1, Ordering::Relaxed));
+        let kind = format!("marker{}", MARKERS.fetch_add(1, Ordering::Relaxed));
         let path = format!("/users/{}/event", self.person);
         server.post(&path, json!({"event": {"type": kind}})).await.ok();
         self.hear(&kind).await;

@@ -84,8 +84,17 @@ pub struct AppSettings {
     pub suspended_explanation: &'static str,
     pub async_url_enrich_enabled: bool,
     pub auto_translation_enabled: bool,
+    pub feed_audit_logs_enabled: bool,
     pub image_moderation_enabled: bool,
+    pub max_aggregated_activities_length: i64,
+    pub member_custom_on_messages_enabled: bool,
+    pub moderation_audio_call_moderation_enabled: bool,
     pub moderation_enabled: bool,
+    pub moderation_llm_configurability_enabled: bool,
+    pub moderation_multitenant_blocklist_enabled: bool,
+    pub moderation_video_call_moderation_enabled: bool,
+    pub moderation_webhook_url: &'static str,
+    pub use_hook_v2: bool,
     pub campaign_enabled: bool,
     pub allow_multi_user_devices: bool,
     pub user_response_time_enabled: bool,
@@ -111,12 +120,29 @@ pub struct AppSettings {
     pub channel_configs: BTreeMap<String, std::sync::Arc<crate::channel::ChannelConfig>>,
     #[schema(value_type = Object)]
     pub policies: BTreeMap<String, serde_json::Value>,
-    #[schema(value_type = Object)]
-    pub push_notifications: BTreeMap<String, serde_json::Value>,
+    pub push_notifications: PushSettings,
     #[schema(value_type = Object)]
     pub call_types: BTreeMap<String, serde_json::Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub revoke_tokens_issued_before: Option<crate::Timestamp>,
+}
+
+/// Push providers for phones: there are none.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PushSettings {
+    pub offline_only: bool,
+    pub version: &'static str,
+    pub apn: PushProviderOff,
+    pub firebase: PushProviderOff,
+    pub huawei: PushProviderOff,
+    pub xiaomi: PushProviderOff,
+}
+
+/// A push provider that is not configured.
+#[derive(Debug, Default, Serialize, ToSchema)]
+pub struct PushProviderOff {
+    pub enabled: bool,
+    pub development: bool,
 }
 
 /// Answer to `GET /app`.

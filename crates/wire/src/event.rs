@@ -10,6 +10,7 @@ use crate::channel::Channel;
 use crate::member::Member;
 use crate::message::Message;
 use crate::reaction::Reaction;
+use crate::thread::Thread;
 use crate::user::{FullUser, UnreadTotals, User, UserRequest};
 use crate::{Cid, Custom, Timestamp, lenient};
 
@@ -44,6 +45,8 @@ pub struct Event {
     pub parent_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thread_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thread: Option<Thread>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hard_delete: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,6 +100,12 @@ pub struct ReadFields {
     pub last_delivered_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_delivered_message_id: Option<String>,
+    /// Of the thread that the event is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unread_thread_messages: Option<i64>,
+    /// Where an event carries none of the other totals.
+    #[serde(rename = "unread_threads", skip_serializing_if = "Option::is_none")]
+    pub unread_threads_alone: Option<i64>,
 }
 
 impl Event {
@@ -116,6 +125,7 @@ impl Event {
             reaction: None,
             parent_id: None,
             thread_id: None,
+            thread: None,
             hard_delete: None,
             clear_history: None,
             watcher_count: None,

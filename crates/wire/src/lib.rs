@@ -18,6 +18,7 @@ pub mod member;
 pub mod message;
 pub mod reaction;
 pub mod read;
+pub mod thread;
 pub mod timestamp;
 pub mod user;
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::channel::Channel;
 use crate::member::MemberInMessage;
 use crate::reaction::{Reaction, ReactionSummary};
 use crate::user::{User, UserRequest};
@@ -237,6 +238,20 @@ pub struct SendMessageRequest {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MessageResponse {
     pub message: Message,
+}
+
+/// A message with its channel (`MessageWithChannelResponse`).
+#[derive(Debug, Serialize, ToSchema)]
+pub struct MessageWithChannel {
+    #[serde(flatten)]
+    pub message: Message,
+    pub channel: Channel,
+}
+
+/// Answer to `GET /messages/{id}`.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct GetMessageResponse {
+    pub message: MessageWithChannel,
 }
 
 /// Answer with a list of messages.

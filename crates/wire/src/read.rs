@@ -35,9 +35,10 @@ pub struct MarkReadRequest {
     pub user: Option<UserRequest>,
 }
 
-/// Answer to marking as read: the event that watchers hear, or null where read events are off.
+/// Answer to marking as read: the event that watchers hear. None where read events are off, and for several channels.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct MarkReadResponse {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub event: Option<Event>,
 }
 

@@ -14,7 +14,7 @@ use crate::access::caches::LoadedChannel;
 use crate::access::{self, Action, Caller, ChannelAccess};
 use crate::chat::custom;
 use crate::chat::members::change::{self, NewMember};
-use crate::chat::messages::history::{self, checked_limit};
+use crate::chat::messages::history::{self, page_size};
 use crate::chat::users::query::{checked_offset, follow};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
@@ -57,7 +57,7 @@ pub async fn get_or_create(
     // The page of messages that is asked for, if one is, instead of the newest.
     let page = request.messages.filter(|_| !wanted.bare);
     let mut state = state::states(ctx, caller, std::slice::from_ref(&channel), wanted).await?.remove(0);
-    if let Some(page) = page {
+    if let Some(page) = page.filter(|page| page.limit != Some(0)) {
         let access = ChannelAccess::load(ctx, caller, channel).await?;
         state.messages = history::channel_page(ctx, caller, &access, &page).await?;
     }
@@ -72,13 +72,13 @@ pub async fn get_or_create(
 fn wanted_of(request: &GetOrCreateChannelRequest) -> Result<Wanted> {
     let members = request.members.clone().unwrap_or_default();
     let members = MemberPage {
-        limit: checked_limit(members.limit, limits::STATE_MEMBERS_DEFAULT, limits::STATE_MEMBERS_MAX)?,
+        limit: page_size(members.limit, limits::STATE_MEMBERS_DEFAULT, limits::STATE_MEMBERS_MAX)?,
         offset: checked_offset(members.offset, limits::STATE_OFFSET_MAX)?,
     };
     let watchers = match &request.watchers {
         None => None,
         Some(page) => Some((
-            checked_limit(page.limit, limits::STATE_WATCHERS_DEFAULT, limits::STATE_MEMBERS_MAX)? as usize,
+            page_size(page.limit, limits::STATE_WATCHERS_DEFAULT, limits::STATE_MEMBERS_MAX)? as usize,
             checked_offset(page.offset, limits::STATE_OFFSET_MAX)? as usize,
         )),
     };

@@ -12,7 +12,7 @@ use super::watch;
 use crate::access::app::App;
 use crate::access::caches::LoadedChannel;
 use crate::access::{Action, Caller, ChannelAccess};
-use crate::chat::messages::history::checked_limit;
+use crate::chat::messages::history::{checked_limit, page_size};
 use crate::chat::users::query::{checked_offset, follow};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
@@ -71,11 +71,6 @@ pub async fn query_channels(ctx: &Ctx, caller: &Caller, request: QueryChannelsRe
         follow(ctx, caller, connection, users.into_iter().collect()).await?;
     }
     Ok(states)
-}
-
-/// Like [`checked_limit`], but 0 is a wish of its own: none.
-fn page_size(limit: Option<i64>, default: i64, most: i64) -> Result<i64> {
-    if limit == Some(0) { Ok(0) } else { checked_limit(limit, default, most) }
 }
 
 /// Channels whose own settings change grants are matched generously by the query.

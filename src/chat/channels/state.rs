@@ -151,7 +151,7 @@ impl Loaded {
                     limit => ctx.store.latest_messages(&latest, reader, limit).await,
                 }
             },
-            ctx.store.pinned_messages(&latest, reader, limits::PINNED_MESSAGES_MAX),
+            ctx.store.pinned_messages(&latest, reader, limits::PINNED_MESSAGES_MAX, ctx.clock.now()),
         )?;
         let cids: HashMap<i64, Cid> =
             channels.iter().map(|channel| (channel.row.id, channel.row.cid.clone())).collect();

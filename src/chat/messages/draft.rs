@@ -98,6 +98,7 @@ impl Draft {
     pub fn counts(&self, shadowed: bool) -> bool {
         !self.silent
             && !shadowed
+            && self.kind != MessageType::System
             && self.data.restricted_visibility.is_empty()
             && (self.parent_id.is_none() || self.show_in_channel)
     }

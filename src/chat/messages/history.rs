@@ -3,25 +3,30 @@
 use std::collections::HashMap;
 
 use wire::Cid;
-use wire::message::{Message as Shown, MessagePage};
+use wire::message::{Message as Shown, MessagePage, MessageWithChannel};
 
 use super::load;
 use crate::access::{self, Action, Caller, ChannelAccess};
-use crate::chat::render;
+use crate::chat::render::{self, People};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::store::messages::{Bound, HistoryPage};
 
-/// One message.
+/// One message, with its channel.
 ///
 /// # Errors
 /// There is none, or the caller may not read it.
-pub async fn get_message(ctx: &Ctx, caller: &Caller, id: &str, show_deleted: bool) -> Result<Shown> {
+pub async fn get_message(ctx: &Ctx, caller: &Caller, id: &str, show_deleted: bool) -> Result<MessageWithChannel> {
     let (access, row) = load(ctx, caller, id, Action::ReadChannel).await?;
     let options =
         render::messages::Options { viewer: caller.user_id(), show_deleted: show_deleted && caller.is_server() };
-    render::messages::one(ctx, &row, access.cid(), options).await
+    let head = ctx.store.heads(&[access.key()]).await?.pop();
+    let people = People::load(ctx, render::channels::people_of(&access.channel)).await?;
+    Ok(MessageWithChannel {
+        message: render::messages::one(ctx, &row, access.cid(), options).await?,
+        channel: render::channels::channel(&access.channel, head.as_ref(), &people, None),
+    })
 }
 
 /// Messages of one channel by their ids; unknown ones are left out.
@@ -82,7 +87,7 @@ fn options_for(caller: &Caller) -> render::messages::Options<'_> {
 /// Postgres.
 pub async fn floor_seq(ctx: &Ctx, access: &ChannelAccess) -> Result<i64> {
     let head = ctx.store.heads(&[access.key()]).await?.pop();
-    let cleared = access.membership.as_ref().map_or(0, |member| member.cleared_seq);
+    let cleared = access.membership.as_ref().filter(|_| !access.is_unchecked()).map_or(0, |member| member.cleared_seq);
     Ok(head.map_or(0, |head| head.floor_seq).max(cleared))
 }
 
@@ -98,6 +103,14 @@ pub fn checked_limit(limit: Option<i64>, default: i64, most: i64) -> Result<i64>
             Err(Error::input(format!("limit {limit} is not between 1 and {most}")).field("limit", "out of range"))
         }
     }
+}
+
+/// Like [`checked_limit`], but 0 is a wish of its own: none.
+///
+/// # Errors
+/// A limit that is negative or too large.
+pub fn page_size(limit: Option<i64>, default: i64, most: i64) -> Result<i64> {
+    if limit == Some(0) { Ok(0) } else { checked_limit(limit, default, most) }
 }
 
 async fn history_page<'a>(

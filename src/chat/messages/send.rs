@@ -2,7 +2,7 @@
 
 use wire::Cid;
 use wire::Timestamp;
-use wire::event::ChannelFields;
+use wire::event::{ChannelFields, ReadFields};
 use wire::member::MemberInMessage;
 use wire::message::{Message as Shown, SendMessageRequest};
 
@@ -169,7 +169,10 @@ async fn send_under_lock(
     };
     let mut shown = render::messages::one(ctx, &row, access.cid(), render::messages::Options::default()).await?;
     let parent = match &draft.parent_id {
-        Some(parent_id) if !shadowed => write.count_reply(parent_id, author).await?,
+        Some(parent_id) if !shadowed => {
+            write.follow_thread(parent_id, &row).await?;
+            write.count_reply(parent_id, author).await?
+        }
         _ => None,
     };
     add_events(ctx, &mut write, access, &row, &shown, parent).await?;
@@ -219,7 +222,12 @@ async fn add_events(
     let shown_parent = render::messages::one(ctx, &parent, access.cid(), render::messages::Options::default()).await?;
     write.event(event_of("message.updated", &access.channel, &parent, shown_parent, write.now())?);
     let people = People::for_event(ctx, render::channels::people_of(&access.channel)).await?;
-    for participant in parent.participants.iter().chain([&parent.user_id]).filter(|id| **id != row.user_id) {
+    let mut participants: Vec<String> = parent.participants.iter().chain([&parent.user_id]).cloned().collect();
+    participants.sort_unstable();
+    participants.dedup();
+    participants.retain(|id| *id != row.user_id);
+    let unread = write.unread_threads(&participants).await?;
+    for participant in participants {
         let mut event = wire::Event::new("notification.thread_message_new", write.now());
         event.channel_fields = Some(ChannelFields::new(access.cid(), access.channel.row.team.as_deref()));
         event.channel = Some(render::channels::channel(&access.channel, Some(&write.head), &people, None));
@@ -227,7 +235,9 @@ async fn add_events(
         event.message = Some(shown.clone());
         event.thread_id = Some(parent.id.clone());
         event.watcher_count = Some(0);
-        write.unnumbered_event(Event::new(&event, Audience::AbsentUser(participant.clone()))?);
+        event.read =
+            Some(ReadFields { unread_threads_alone: unread.get(&participant).copied(), ..ReadFields::default() });
+        write.unnumbered_event(Event::new(&event, Audience::AbsentUser(participant))?);
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use pulldown_cmark::{CowStr, Event, Options, Parser, Tag};
+use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd};
 
 /// Renders Markdown. HTML in the text is shown as text, and links lead to the web or to mail and nowhere else.
 pub fn render(text: &str) -> String {
@@ -15,6 +15,8 @@ pub fn render(text: &str) -> String {
     let options = Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TABLES;
     let events = Parser::new_ext(text, options).map(|event| match event {
         Event::Html(html) | Event::InlineHtml(html) => Event::Text(html),
+        Event::Start(Tag::HtmlBlock) => Event::Start(Tag::Paragraph),
+        Event::End(TagEnd::HtmlBlock) => Event::End(TagEnd::Paragraph),
         Event::Start(Tag::Link { link_type, dest_url, title, id }) => {
             Event::Start(Tag::Link { link_type, dest_url: safe_url(dest_url), title, id })
         }
@@ -53,6 +55,8 @@ mod tests {
     fn markdown_becomes_html() {
         assert_eq!(render("hello"), "<p>hello</p>\n");
         assert_eq!(render("hello, *you* <b>there</b>"), "<p>hello, <em>you</em> &lt;b&gt;there&lt;/b&gt;</p>\n");
+        assert_eq!(render("<b>bold</b>"), "<p>&lt;b&gt;bold&lt;/b&gt;</p>\n");
+        assert_eq!(render("<div>\nx</div>"), "<p>&lt;div&gt;\nx&lt;/div&gt;</p>\n");
         assert_eq!(render(""), "");
     }
 

@@ -75,7 +75,7 @@ pub fn shown_totals(totals: &Totals) -> UnreadTotals {
         total_unread_count: totals.messages,
         unread_count: totals.messages,
         unread_channels: totals.channels,
-        unread_threads: 0,
+        unread_threads: totals.threads,
     }
 }
 

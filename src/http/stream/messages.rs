@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::extract::State;
 use serde::Deserialize;
 use wire::message::{
-    MessagePage, MessageResponse, MessagesResponse, SendMessageRequest, UpdateMessagePartialRequest,
-    UpdateMessageRequest,
+    GetMessageResponse, MessagePage, MessageResponse, MessagesResponse, SendMessageRequest,
+    UpdateMessagePartialRequest, UpdateMessageRequest,
 };
 
 use crate::chat::messages::{delete, history, send, update};
@@ -61,14 +61,16 @@ pub struct GetMessageParams {
 
 /// One message.
 #[utoipa::path(get, path = "/messages/{id}/", operation_id = "GetMessage", tag = "messages", params(GetMessageParams),
-    responses((status = 200, body = MessageResponse)))]
+    responses((status = 200, body = GetMessageResponse)))]
 pub async fn get_message(
     State(ctx): State<Arc<Ctx>>,
     Auth(caller): Auth,
     Segment(id): Segment,
     Params(params): Params<GetMessageParams>,
-) -> Result<Reply<MessageResponse>> {
-    Ok(Reply(MessageResponse { message: history::get_message(&ctx, &caller, &id, params.show_deleted_message).await? }))
+) -> Result<Reply<GetMessageResponse>> {
+    Ok(Reply(GetMessageResponse {
+        message: history::get_message(&ctx, &caller, &id, params.show_deleted_message).await?,
+    }))
 }
 
 /// Replaces a message.

@@ -66,6 +66,7 @@ async fn upload(
     let broken = |_| Error::input("the form cannot be read");
     let mut form =
         Multipart::from_request(request, ctx).await.map_err(|_| Error::input("an upload is a multipart form"))?;
+    let mut received = None;
     for _ in 0..FIELDS_MAX {
         let Some(mut field) = form.next_field().await.map_err(broken)? else { break };
         match field.name().unwrap_or_default() {
@@ -85,14 +86,20 @@ async fn upload(
                 let name = field.file_name().unwrap_or_default().to_owned();
                 let mime_type = field.content_type().map(ToOwned::to_owned);
                 let content = field.map_err(|_| Error::input("the upload broke off"));
-                let key = uploads::upload(ctx, &caller, Some(cid), kind, &name, mime_type.as_deref(), content).await?;
-                let path = percent_encoding::utf8_percent_encode(&key, PATH);
-                return Ok(Reply(FileUploadResponse { file: format!("{base}{URL_PATH}{path}"), thumb_url: None }));
+                if received.is_some() {
+                    return Err(Error::input("a form uploads one file"));
+                }
+                let file = uploads::receive(ctx, &caller, Some(cid), kind, &name, mime_type.as_deref(), content);
+                received = Some(file.await?);
             }
             _ => {}
         }
     }
-    Err(Error::input("the form has no field file"))
+    // For whom a server uploads may be said behind the file.
+    let received = received.ok_or_else(|| Error::input("the form has no field file"))?;
+    let key = uploads::keep(ctx, &caller, received).await?;
+    let path = percent_encoding::utf8_percent_encode(&key, PATH);
+    Ok(Reply(FileUploadResponse { file: format!("{base}{URL_PATH}{path}"), thumb_url: None }))
 }
 
 /// What is escaped in the path of an upload's URL.
