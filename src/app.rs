@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Database};
 use crate::ctx::Ctx;
 use crate::engine::redis::Incoming;
-use crate::engine::{Topic, memory, redis};
+use crate::engine::{self, Topic, memory};
 use crate::events::announce::Announcer;
 use crate::events::relay::Relay;
 use crate::http::{demo, router, server};
@@ -114,8 +114,9 @@ impl Node {
         let (engine, incoming) = match &config.redis {
             None => (memory::engine(), None),
             Some(redis_config) => {
-                let (engine, incoming) =
-                    redis::engine(redis_config, &name).await.map_err(|error| StartError(format!("redis: {error}")))?;
+                let (engine, incoming) = engine::redis::engine(redis_config, &name)
+                    .await
+                    .map_err(|error| StartError(format!("redis: {error}")))?;
                 (engine, Some(incoming))
             }
         };

@@ -29,3 +29,6 @@ pub mod realtime;
 pub mod store;
 pub mod telemetry;
 pub mod ws;
+
+#[cfg(test)]
+mod walls;

@@ -1,1 +1,171 @@
+//! What every engine does, run on each of them: memory, one Redis, a Redis Cluster.
+//!
+//! With several nodes only where there is something to share; a memory engine is one node.
 
+use std::time::Duration;
+
+use bytes::Bytes;
+use testkit::PATIENCE;
+use testkit::services::{redis_cluster_urls, redis_url};
+
+use super::redis::Incoming;
+use super::{Engine, LIMIT_WINDOW_SECONDS, Topic, memory, redis};
+use crate::config::{self, Secret};
+
+/// Nodes of one deployment that nobody else uses.
+async fn redis_nodes<const N: usize>(urls: &str) -> [(Engine, Incoming); N] {
+    let urls: Vec<Secret> = urls.split(',').map(Secret::new).collect();
+    let config =
+        config::Redis { cluster: urls.len() > 1, urls, prefix: format!("conformance-{}", uuid::Uuid::new_v4()) };
+    let mut nodes = Vec::new();
+    for node in 0..N {
+        nodes.push(redis::engine(&config, &format!("node{node}")).await.expect("Redis answers"));
+    }
+    nodes.try_into().unwrap_or_else(|_| unreachable!("N were made"))
+}
+
+/// One node alone.
+async fn alone(engine: &Engine) {
+    let presence = &engine.presence;
+    // The first to come, the last to go.
+    assert!(presence.connect("ada").await);
+    assert!(!presence.connect("ada").await);
+    let asked = ["ada".to_owned(), "grace".to_owned()];
+    assert_eq!(presence.online(&asked).await, ["ada".to_owned()].into());
+    assert!(presence.disconnect("ada").await);
+    assert!(!presence.disconnect("ada").await);
+    assert!(presence.online(&asked).await.is_empty());
+    // Watchers are counted once each, and listed in pages.
+    for (user, count) in [("ada", 1), ("grace", 2), ("grace", 2), ("alan", 3)] {
+        assert_eq!(presence.watch(7, user).await, count, "{user}");
+    }
+    assert_eq!(presence.watcher_counts(&[7, 8]).await, [3, 0]);
+    let mut listed = presence.watchers(7, 2, 0).await;
+    listed.extend(presence.watchers(7, 2, 2).await);
+    listed.sort_unstable();
+    assert_eq!(listed, ["ada", "alan", "grace"]);
+    for (user, count) in [("ada", 2), ("ada", 2), ("grace", 1), ("alan", 0)] {
+        assert_eq!(presence.unwatch(7, user).await, count, "{user}");
+    }
+    assert!(presence.watchers(7, 10, 0).await.is_empty());
+    assert!(presence.refresh().await.is_empty());
+    // A limit's window ends, and with it what was counted.
+    let limits = &engine.limits;
+    assert_eq!((limits.hit("a", 30).used, limits.hit("a", 30).used, limits.hit("b", 30).used), (1, 2, 1));
+    assert_eq!((limits.peek("a", 31).used, limits.peek("a", 31).reset), (2, LIMIT_WINDOW_SECONDS));
+    assert_eq!((limits.hit("a", 60).used, limits.peek("b", 60).used), (1, 0));
+    // A node does not hear itself, and is not stopped by that.
+    engine.bus.subscribe(Topic::Channel(1)).await;
+    engine.bus.publish(Topic::Channel(1), Bytes::from_static(b"x"));
+    engine.bus.unsubscribe(Topic::Channel(1)).await;
+    assert!(engine.bus.is_connected());
+}
+
+/// The next message that a node hears.
+async fn heard(incoming: &mut Incoming) -> (Topic, Bytes) {
+    tokio::time::timeout(PATIENCE, incoming.recv()).await.expect("a message").expect("an open bus")
+}
+
+/// Two nodes that share what they know.
+async fn together([(here, mut hears_here), (there, mut hears_there)]: [(Engine, Incoming); 2]) {
+    // Presence: the second node brings nobody new, and the first to go leaves nobody offline.
+    assert!(here.presence.connect("ada").await);
+    assert!(!there.presence.connect("ada").await);
+    assert!(!here.presence.disconnect("ada").await);
+    assert_eq!(here.presence.online(&["ada".into()]).await.len(), 1);
+    assert!(there.presence.disconnect("ada").await);
+    assert_eq!((here.presence.watch(7, "ada").await, there.presence.watch(7, "grace").await), (1, 2));
+    assert_eq!(there.presence.watch(7, "ada").await, 2);
+    assert_eq!(here.presence.unwatch(7, "ada").await, 2);
+    assert_eq!(here.presence.watcher_counts(&[7]).await, [2]);
+    // The bus carries what is asked for, in order, with any bytes in it.
+    there.bus.subscribe(Topic::Channel(7)).await;
+    there.bus.subscribe(Topic::User("zoë\n*".into())).await;
+    for text in ["one", "two\n\0\u{e9}", ""] {
+        here.bus.publish(Topic::Channel(7), Bytes::from_static(text.as_bytes()));
+        assert_eq!(heard(&mut hears_there).await, (Topic::Channel(7), Bytes::from_static(text.as_bytes())));
+    }
+    here.bus.publish(Topic::User("zoë\n*".into()), Bytes::from_static(b"hi"));
+    assert_eq!(heard(&mut hears_there).await.0, Topic::User("zoë\n*".into()));
+    // What is not asked for any more does not come: the next thing heard is what was said to everyone.
+    there.bus.unsubscribe(Topic::Channel(7)).await;
+    // Subscribing goes the same way after it, so its answer means that both are done.
+    there.bus.subscribe(Topic::Channel(8)).await;
+    here.bus.publish(Topic::Channel(7), Bytes::from_static(b"unheard"));
+    here.bus.publish(Topic::Channel(8), Bytes::from_static(b"heard"));
+    assert_eq!(heard(&mut hears_there).await.0, Topic::Channel(8));
+    here.bus.publish(Topic::Everyone, Bytes::from_static(b"all"));
+    assert_eq!(heard(&mut hears_there).await, (Topic::Everyone, Bytes::from_static(b"all")));
+    there.bus.publish(Topic::Node("node0".into()), Bytes::from_static(b"you"));
+    assert_eq!(heard(&mut hears_here).await, (Topic::Node("node0".into()), Bytes::from_static(b"you")));
+    // Limits: what one node counted, the other hears of, a few times a second.
+    for _ in 0..10 {
+        there.limits.hit("a", 30);
+    }
+    let mut own = 0;
+    let learn = async {
+        loop {
+            own += 1;
+            if here.limits.hit("a", 30).used == own + 10 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, learn).await.expect("counts are shared");
+}
+
+#[tokio::test]
+async fn memory_alone() {
+    alone(&memory::engine()).await;
+}
+
+#[tokio::test]
+async fn redis_alone() {
+    let [(engine, _incoming)] = redis_nodes(&redis_url()).await;
+    alone(&engine).await;
+}
+
+#[tokio::test]
+async fn redis_together() {
+    together(redis_nodes(&redis_url()).await).await;
+}
+
+#[tokio::test]
+async fn a_redis_cluster_alone() {
+    let [(engine, _incoming)] = redis_nodes(&redis_cluster_urls()).await;
+    alone(&engine).await;
+}
+
+#[tokio::test]
+async fn a_redis_cluster_together() {
+    together(redis_nodes(&redis_cluster_urls()).await).await;
+}
+
+/// The client library's promise to subscribe again did not hold in a cluster, so the bus keeps its own: this is the proof.
+#[tokio::test]
+async fn a_lost_connection_is_made_again() {
+    for urls in [redis_url(), redis_cluster_urls()] {
+        let [(here, _incoming), (there, mut hears)] = redis_nodes(&urls).await;
+        for channel in 0..20 {
+            there.bus.subscribe(Topic::Channel(channel)).await;
+        }
+        for url in urls.split(',') {
+            testkit::services::ask_redis(url, "CLIENT KILL TYPE pubsub");
+        }
+        // Said again and again until it is heard: what is lost meanwhile is the relay's business.
+        for channel in 0..20 {
+            let said = Bytes::from(format!("to {channel}"));
+            let listen = async {
+                loop {
+                    here.bus.publish(Topic::Channel(channel), said.clone());
+                    let wait = tokio::time::timeout(Duration::from_millis(50), hears.recv());
+                    if wait.await.ok().flatten() == Some((Topic::Channel(channel), said.clone())) {
+                        return;
+                    }
+                }
+            };
+            tokio::time::timeout(PATIENCE, listen).await.unwrap_or_else(|_| panic!("channel {channel} is heard"));
+        }
+    }
+}

@@ -6,7 +6,7 @@ pub mod params;
 
 pub use body::Body;
 pub use caller::Auth;
-pub use params::{CidPath, Params, Payload, Segment};
+pub use params::{CidPath, Params, Payload, Segments};
 
 use axum::http::Uri;
 

@@ -122,6 +122,8 @@ impl Frame {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
@@ -182,5 +184,31 @@ mod tests {
         let mut decoder = Decoder::default();
         decoder.feed(&masked(0x01, b"a")).unwrap();
         assert_eq!(decoder.feed(&masked(0x81, b"b")), Err(ProtocolError), "a message inside a message");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_mean_the_same_however_they_are_cut(
+            frames in prop::collection::vec((prop::sample::select(vec![0x81_u8, 0x82, 0x89, 0x01, 0x80, 0x88, 0xC1]), prop::collection::vec(any::<u8>(), 0..200)), 0..5),
+            noise in prop::collection::vec(any::<u8>(), 0..8),
+            cuts in prop::collection::vec(1_usize..50, 1..30),
+        ) {
+            let mut bytes: Vec<u8> = frames.iter().flat_map(|(first, payload)| masked(*first, payload)).collect();
+            bytes.extend(noise);
+            let whole = Decoder::default().feed(&bytes);
+            let mut decoder = Decoder::default();
+            let mut pieces = Ok(Vec::new());
+            let mut rest = &bytes[..];
+            for cut in cuts.iter().cycle() {
+                if rest.is_empty() || pieces.is_err() {
+                    break;
+                }
+                let (piece, later) = rest.split_at((*cut).min(rest.len()));
+                rest = later;
+                pieces = pieces.and_then(|mut got: Vec<Incoming>| Ok({ got.extend(decoder.feed(piece)?); got }));
+                prop_assert!(decoder.rest.len() <= limits::CLIENT_FRAME_BYTES_MAX + 14);
+            }
+            prop_assert_eq!(whole, pieces);
+        }
     }
 }

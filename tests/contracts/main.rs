@@ -11,6 +11,7 @@ mod connect;
 mod events;
 mod filters;
 mod http;
+mod junk;
 mod members;
 mod messages;
 mod permissions;

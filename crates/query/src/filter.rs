@@ -255,6 +255,7 @@ fn expected(field: &Field) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -333,6 +334,54 @@ mod tests {
             (json!({"$or": [{"$or": [{"$or": [{"a": 1}]}]}]}), "the filter is nested more than 3 levels deep"),
         ] {
             assert_eq!(parse(value.clone()).unwrap_err(), error, "{value}");
+        }
+    }
+
+    /// Filters as somebody would write them who knows half of the language.
+    fn half_right() -> impl Strategy<Value = Value> {
+        let name = prop_oneof![
+            Just("type".to_owned()),
+            Just("members".to_owned()),
+            Just("created_at".to_owned()),
+            Just("frozen".to_owned()),
+            "\\$(eq|ne|gt|in|nin|exists|contains|autocomplete|q|and|or|nor|xor)",
+            "[a-z.$]{0,6}",
+        ];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "\\PC{0,8}".prop_map(Value::from),
+            Just(json!("2026-01-01T00:00:00Z")),
+        ];
+        leaf.prop_recursive(6, 40, 6, move |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
+                prop::collection::hash_map(name.clone(), inner, 0..5)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    fn size_of(filter: &Filter) -> (usize, usize) {
+        match filter {
+            Filter::Is(..) => (0, 1),
+            Filter::And(parts) | Filter::Or(parts) | Filter::Nor(parts) => parts
+                .iter()
+                .map(size_of)
+                .fold((1, 0), |(depth, count), (deep, more)| (depth.max(deep + 1), count + more)),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn anything_is_understood_within_bounds_or_refused(value in half_right()) {
+            if let Ok(filter) = parse(value) {
+                let (depth, conditions) = size_of(&filter);
+                // A plain object is an "and" of its own on each level.
+                prop_assert!(conditions <= BOUNDS.conditions && depth <= 2 * BOUNDS.depth + 2, "{filter:?}");
+            }
         }
     }
 }

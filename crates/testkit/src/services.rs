@@ -198,6 +198,15 @@ fn form_cluster(ports: &[u16]) {
     });
 }
 
+/// One command to a Redis server by its URL; what it answers.
+///
+/// # Panics
+/// It does not answer.
+pub fn ask_redis(url: &str, command: &str) -> String {
+    let port = url.rsplit(':').next().and_then(|port| port.parse().ok()).expect("a URL with a port");
+    ask(port, command)
+}
+
 /// One inline command to a Redis server; what it answers within one read.
 fn ask(port: u16, command: &str) -> String {
     let mut connection = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("Redis answers");

@@ -141,4 +141,15 @@ mod tests {
             assert_eq!(text.parse::<Cid>(), Err(error), "{text}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_is_taken_for_a_cid_is_written_as_it_was_read(text in "\\PC{0,40}|[a-z!_-]{1,12}:[A-Za-z0-9!_-]{1,70}") {
+            if let Ok(cid) = text.parse::<Cid>() {
+                proptest::prop_assert_eq!(cid.to_string(), text);
+                proptest::prop_assert!(!cid.id().is_empty() && cid.id().len() <= 64 + 9, "{cid}");
+                proptest::prop_assert_eq!(Cid::new(cid.channel_type(), cid.id()).unwrap(), cid);
+            }
+        }
+    }
 }

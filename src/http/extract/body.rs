@@ -39,33 +39,51 @@ async fn read(request: Request, bytes_max: usize) -> Result<Bytes, Error> {
 }
 
 /// # Errors
-/// Something that is no JSON, too deep, or not of the expected form.
+/// Something that is no JSON, too deep, with a NUL in a text, or not of the expected form.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     let trimmed = bytes.trim_ascii();
     let json = if trimmed.is_empty() || trimmed == b"null" || trimmed == b"[]" { b"{}" } else { trimmed };
-    if depth(json) > limits::JSON_DEPTH_MAX {
+    let shape = Shape::of(json);
+    if shape.depth > limits::JSON_DEPTH_MAX {
         return Err(Error::input(format!("the body is nested more than {} levels deep", limits::JSON_DEPTH_MAX)));
+    }
+    if shape.has_nul {
+        return Err(Error::input("a text contains a NUL (\\u0000)"));
     }
     serde_json::from_slice(json).map_err(|error| Error::input(format!("the body cannot be read: {error}")))
 }
 
-/// How deep objects and lists are nested. What is not JSON is counted too; the parser says so later.
-fn depth(json: &[u8]) -> usize {
-    let (mut depth, mut deepest, mut in_text, mut escaped) = (0_usize, 0, false, false);
-    for byte in json {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_text => escaped = true,
-            b'"' => in_text = !in_text,
-            b'{' | b'[' if !in_text => {
-                depth += 1;
-                deepest = deepest.max(depth);
+/// What decides whether JSON is read at all. What is not JSON is looked at too; the parser says so later.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Shape {
+    /// How deep objects and lists are nested.
+    depth: usize,
+    /// Postgres has no place for a NUL in a text.
+    has_nul: bool,
+}
+
+impl Shape {
+    fn of(json: &[u8]) -> Self {
+        let mut shape = Self::default();
+        let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+        for (index, byte) in json.iter().enumerate() {
+            match byte {
+                _ if escaped => {
+                    escaped = false;
+                    shape.has_nul |= json[index..].starts_with(b"u0000");
+                }
+                b'\\' if in_text => escaped = true,
+                b'"' => in_text = !in_text,
+                b'{' | b'[' if !in_text => {
+                    depth += 1;
+                    shape.depth = shape.depth.max(depth);
+                }
+                b'}' | b']' if !in_text => depth = depth.saturating_sub(1),
+                _ => {}
             }
-            b'}' | b']' if !in_text => depth = depth.saturating_sub(1),
-            _ => {}
         }
+        shape
     }
-    deepest
 }
 
 #[cfg(test)]
@@ -83,10 +101,16 @@ mod tests {
 
     #[test]
     fn depth_counts_brackets_outside_of_texts() {
-        assert_eq!(depth(br#"{"a":[{"b":"[[[\"]]]{"}]}"#), 3);
-        assert_eq!(depth(b"]]]["), 1);
+        assert_eq!(Shape::of(br#"{"a":[{"b":"[[[\"]]]{"}]}"#).depth, 3);
+        assert_eq!(Shape::of(b"]]][").depth, 1);
         let deep = format!("{}{}", "[".repeat(40), "]".repeat(40));
         assert!(parse::<Value>(deep.as_bytes()).unwrap_err().message.contains("nested"));
+    }
+
+    #[test]
+    fn a_nul_is_refused_and_what_looks_like_one_is_not() {
+        assert!(parse::<Value>(br#"{"a":"x\u0000"}"#).unwrap_err().message.contains("NUL"));
+        assert_eq!(parse::<Value>(br#"{"a":"x\\u0000"}"#).unwrap()["a"], "x\\u0000");
     }
 
     #[test]

@@ -26,20 +26,21 @@ impl FromRequestParts<Arc<Ctx>> for CidPath {
     }
 }
 
-/// One named part of the path, `{id}` first.
-pub struct Segment(pub String);
+/// The named parts of the path, in their order.
+pub struct Segments<const N: usize>(pub [String; N]);
 
-impl FromRequestParts<Arc<Ctx>> for Segment {
+impl<const N: usize> FromRequestParts<Arc<Ctx>> for Segments<N> {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, ctx: &Arc<Ctx>) -> Result<Self, Error> {
+        let unreadable = || Error::input("the path cannot be read");
         let Path(path): Path<Vec<(String, String)>> =
-            Path::from_request_parts(parts, ctx).await.map_err(|_| Error::input("the path cannot be read"))?;
-        let first = path.into_iter().next().map(|(_, value)| value).unwrap_or_default();
-        if first.contains('\0') {
+            Path::from_request_parts(parts, ctx).await.map_err(|_| unreadable())?;
+        let values: Vec<String> = path.into_iter().map(|(_, value)| value).collect();
+        if values.iter().any(|value| value.contains('\0')) {
             return Err(Error::input("the path contains a NUL"));
         }
-        Ok(Self(first))
+        values.try_into().map(Self).map_err(|_| unreadable())
     }
 }
 
@@ -53,6 +54,9 @@ impl<T: DeserializeOwned> FromRequestParts<Arc<Ctx>> for Params<T> {
         // Empty values mean nothing: clients send `hard=&limit=`.
         let pairs: Vec<(String, String)> =
             super::form_pairs(parts.uri.query().unwrap_or_default()).filter(|(_, value)| !value.is_empty()).collect();
+        if pairs.iter().any(|(_, value)| value.contains('\0')) {
+            return Err(Error::input("the query contains a NUL"));
+        }
         let query = serde_urlencoded::to_string(pairs).unwrap_or_default();
         serde_urlencoded::from_str(&query)
             .map(Self)

@@ -9,7 +9,7 @@ use wire::app::{ChannelTypeInfo, Empty, ListChannelTypesResponse};
 use crate::chat::channel_types;
 use crate::ctx::Ctx;
 use crate::error::Result;
-use crate::http::extract::{Auth, Body, Segment};
+use crate::http::extract::{Auth, Body, Segments};
 use crate::http::reply::Reply;
 
 /// All channel types by name.
@@ -39,7 +39,7 @@ pub async fn create_channel_type(
 pub async fn get_channel_type(
     State(ctx): State<Arc<Ctx>>,
     Auth(caller): Auth,
-    Segment(name): Segment,
+    Segments([name]): Segments<1>,
 ) -> Result<Reply<ChannelTypeInfo>> {
     Ok(Reply(channel_types::get(&ctx, &caller, &name)?))
 }
@@ -50,7 +50,7 @@ pub async fn get_channel_type(
 pub async fn update_channel_type(
     State(ctx): State<Arc<Ctx>>,
     Auth(caller): Auth,
-    Segment(name): Segment,
+    Segments([name]): Segments<1>,
     Body(request): Body<Map<String, Value>>,
 ) -> Result<Reply<ChannelTypeInfo>> {
     Ok(Reply(channel_types::update(&ctx, &caller, &name, request).await?))
@@ -62,7 +62,7 @@ pub async fn update_channel_type(
 pub async fn delete_channel_type(
     State(ctx): State<Arc<Ctx>>,
     Auth(caller): Auth,
-    Segment(name): Segment,
+    Segments([name]): Segments<1>,
 ) -> Result<Reply<Empty>> {
     channel_types::delete(&ctx, &caller, &name).await?;
     Ok(Reply(Empty {}))

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::Uri;
 use serde::Deserialize;
 use wire::app::Empty;
@@ -16,7 +16,7 @@ use crate::chat::channels;
 use crate::ctx::Ctx;
 use crate::error::Result;
 use crate::http::extract::caller::connection_id;
-use crate::http::extract::{Auth, Body, CidPath, Params};
+use crate::http::extract::{Auth, Body, CidPath, Params, Segments};
 use crate::http::reply::Reply;
 
 /// Finds channels and loads their states; the connection watches them if `watch` is set.
@@ -53,7 +53,7 @@ pub async fn get_or_create_distinct_channel(
     State(ctx): State<Arc<Ctx>>,
     Auth(caller): Auth,
     uri: Uri,
-    Path(channel_type): Path<String>,
+    Segments([channel_type]): Segments<1>,
     Body(request): Body<GetOrCreateChannelRequest>,
 ) -> Result<Reply<ChannelState>> {
     get_or_create(&ctx, caller, &uri, &channel_type, None, request).await

@@ -9,7 +9,7 @@ use wire::event::{EventResponse, SendEventRequest};
 use crate::chat::events;
 use crate::ctx::Ctx;
 use crate::error::Result;
-use crate::http::extract::{Auth, Body, CidPath, Segment};
+use crate::http::extract::{Auth, Body, CidPath, Segments};
 use crate::http::reply::Reply;
 
 /// Sends typing or a custom event to everybody who watches a channel.
@@ -31,7 +31,7 @@ pub async fn send_event(
 pub async fn send_user_event(
     State(ctx): State<Arc<Ctx>>,
     Auth(caller): Auth,
-    Segment(user_id): Segment,
+    Segments([user_id]): Segments<1>,
     Body(request): Body<SendEventRequest>,
 ) -> Result<Reply<Empty>> {
     events::send_user_event(&ctx, &caller, &user_id, request.event).await?;

@@ -12,7 +12,7 @@ use wire::message::{
 use crate::chat::messages::{delete, history, send, update};
 use crate::ctx::Ctx;
 use crate::error::Result;
-use crate::http::extract::{Auth, Body, CidPath, Params, Segment};
+use crate::http::extract::{Auth, Body, CidPath, Params, Segments};
 use crate::http::reply::Reply;
 
 /// Sends a message. Sending the same id again answers what is there.
@@ -65,7 +65,7 @@ pub struct GetMessageParams {
 pub async fn get_message(
     State(ctx): State<Arc<Ctx>>,
     Auth(caller): Auth,
-    Segment(id): Segment,
+    Segments([id]): Segments<1>,
     Params(params): Params<GetMessageParams>,
 ) -> Result<Reply<GetMessageResponse>> {
     Ok(Reply(GetMessageResponse {
@@ -79,7 +79,7 @@ pub async fn get_message(
 pub async fn update_message(
     State(ctx): State<Arc<Ctx>>,
     Auth(caller): Auth,
-    Segment(id): Segment,
+    Segments([id]): Segments<1>,
     Body(request): Body<UpdateMessageRequest>,
 ) -> Result<Reply<MessageResponse>> {
     let caller = caller.acting_as(&ctx, request.message.user_id.as_deref(), request.message.user.as_ref()).await?;
@@ -92,7 +92,7 @@ pub async fn update_message(
 pub async fn update_message_partial(
     State(ctx): State<Arc<Ctx>>,
     Auth(caller): Auth,
-    Segment(id): Segment,
+    Segments([id]): Segments<1>,
     Body(request): Body<UpdateMessagePartialRequest>,
 ) -> Result<Reply<MessageResponse>> {
     let caller = caller.acting_as(&ctx, request.user_id.as_deref(), request.user.as_ref()).await?;
@@ -116,7 +116,7 @@ pub struct DeleteMessageParams {
 pub async fn delete_message(
     State(ctx): State<Arc<Ctx>>,
     Auth(caller): Auth,
-    Segment(id): Segment,
+    Segments([id]): Segments<1>,
     Params(params): Params<DeleteMessageParams>,
 ) -> Result<Reply<MessageResponse>> {
     let caller = caller.acting_as(&ctx, params.deleted_by.as_deref(), None).await?;
@@ -129,7 +129,7 @@ pub async fn delete_message(
 pub async fn get_replies(
     State(ctx): State<Arc<Ctx>>,
     Auth(caller): Auth,
-    Segment(id): Segment,
+    Segments([id]): Segments<1>,
     Params(page): Params<MessagePage>,
 ) -> Result<Reply<MessagesResponse>> {
     Ok(Reply(MessagesResponse { messages: history::get_replies(&ctx, &caller, &id, &page).await? }))

@@ -1,16 +1,15 @@
 //! Reactions.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde::Deserialize;
 use wire::reaction::{GetReactionsResponse, ReactionResponse, SendReactionRequest};
 
 use crate::chat::reactions;
 use crate::ctx::Ctx;
 use crate::error::Result;
-use crate::http::extract::{Auth, Body, Params, Segment};
+use crate::http::extract::{Auth, Body, Params, Segments};
 use crate::http::reply::Reply;
 
 /// Reacts to a message.
@@ -19,7 +18,7 @@ use crate::http::reply::Reply;
 pub async fn send_reaction(
     State(ctx): State<Arc<Ctx>>,
     Auth(caller): Auth,
-    Segment(id): Segment,
+    Segments([id]): Segments<1>,
     Body(request): Body<SendReactionRequest>,
 ) -> Result<Reply<ReactionResponse>> {
     let caller = caller.acting_as(&ctx, request.reaction.user_id.as_deref(), request.reaction.user.as_ref()).await?;
@@ -33,10 +32,9 @@ pub async fn send_reaction(
 pub async fn delete_reaction(
     State(ctx): State<Arc<Ctx>>,
     Auth(caller): Auth,
-    Path(path): Path<HashMap<String, String>>,
+    Segments([id, kind]): Segments<2>,
 ) -> Result<Reply<ReactionResponse>> {
-    let part = |name: &str| path.get(name).map(String::as_str).unwrap_or_default();
-    let (message, reaction) = reactions::delete_reaction(&ctx, &caller, part("id"), part("type")).await?;
+    let (message, reaction) = reactions::delete_reaction(&ctx, &caller, &id, &kind).await?;
     Ok(Reply(ReactionResponse { message, reaction }))
 }
 
@@ -54,7 +52,7 @@ pub struct ReactionsPage {
 pub async fn get_reactions(
     State(ctx): State<Arc<Ctx>>,
     Auth(caller): Auth,
-    Segment(id): Segment,
+    Segments([id]): Segments<1>,
     Params(page): Params<ReactionsPage>,
 ) -> Result<Reply<GetReactionsResponse>> {
     Ok(Reply(GetReactionsResponse {

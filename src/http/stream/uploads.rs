@@ -15,7 +15,7 @@ use crate::access::Caller;
 use crate::chat::uploads::{self, URL_PATH, UploadKind};
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
-use crate::http::extract::{Auth, CidPath, Params};
+use crate::http::extract::{Auth, CidPath, Params, body};
 use crate::http::reply::Reply;
 use crate::limits;
 
@@ -78,8 +78,7 @@ async fn upload(
                         return Err(Error::new(Kind::PayloadTooLarge, "the field user is too large"));
                     }
                 }
-                let user: UserRequest =
-                    serde_json::from_slice(&json).map_err(|_| Error::input("the field user is not a user"))?;
+                let user: UserRequest = body::parse(&json)?;
                 caller = caller.acting_as(ctx, None, Some(&user)).await?;
             }
             "file" => {
