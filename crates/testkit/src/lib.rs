@@ -11,12 +11,14 @@
 pub mod app;
 pub mod facts;
 pub mod person;
+pub mod process;
 pub mod services;
 
 pub use app::{App, Engine, run};
 pub use client;
 pub use client::Refused;
 pub use person::{Ear, Person, Reply};
+pub use process::{Deployment, Process};
 
 /// Longest wait for anything that is bound to happen. Only a failing test ever waits this long.
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
