@@ -140,7 +140,6 @@ pub const QUERY_MEMBERS_LIMIT_MAX: i64 = 100;
 pub const MEMBERS_PER_CALL_MAX: usize = 100;
 pub const COOLDOWN_SECONDS_MAX: i64 = 120;
 pub const FILTER_TAGS_MAX: usize = 100;
-pub const DELETE_CHANNELS_MAX: usize = 100;
 
 // ---- Messages
 

@@ -6,6 +6,7 @@
 //! The order in which a client begins to watch is find, watch, read: [`Realtime::watch`] returns when every later event
 //! will reach the connection, and only then is the state read. What falls between is heard twice, never not at all.
 
+mod delivery;
 pub mod fanout;
 pub mod frame;
 mod interest;

@@ -8,13 +8,13 @@
 //! Events without a number (for one user, or ephemeral) are only kept from being delivered twice.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
-use super::Dialect;
+use super::delivery::Delivery;
 use super::registry::Command;
 use crate::events::Event;
 use crate::limits;
@@ -22,23 +22,6 @@ use crate::store::Store;
 
 /// Channels are spread over so many locks.
 const SHARDS: usize = 64;
-
-/// An event on its way to sockets, encoded at most once for each dialect.
-pub struct Delivery {
-    pub event: Event,
-    frames: Box<[OnceLock<Option<Bytes>>]>,
-}
-
-impl Delivery {
-    fn new(event: Event, dialects: usize) -> Self {
-        Self { event, frames: (0..dialects).map(|_| OnceLock::new()).collect() }
-    }
-
-    /// The frame that sockets of this dialect get.
-    pub fn frame(&self, index: usize, dialects: &[Arc<dyn Dialect>]) -> Option<Bytes> {
-        self.frames[index].get_or_init(|| dialects[index].encode(&self.event)).clone()
-    }
-}
 
 /// How far a channel's events have gone on this node.
 #[derive(Default)]

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::fanout::Delivery;
+use super::delivery::Delivery;
 use super::{Connection, Dialect};
 use crate::events::{Audience, Event};
 

@@ -12,7 +12,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot};
 
-use super::fanout::Delivery;
+use super::delivery::Delivery;
 use super::{CloseReason, Connection, Dialect, notify};
 use crate::clock::Clock;
 use crate::events::Audience;

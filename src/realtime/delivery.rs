@@ -1,0 +1,24 @@
+//! An event on its way to sockets, encoded at most once for each dialect.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::Bytes;
+
+use super::Dialect;
+use crate::events::Event;
+
+pub struct Delivery {
+    pub event: Event,
+    frames: Box<[OnceLock<Option<Bytes>>]>,
+}
+
+impl Delivery {
+    pub(super) fn new(event: Event, dialects: usize) -> Self {
+        Self { event, frames: (0..dialects).map(|_| OnceLock::new()).collect() }
+    }
+
+    /// The frame that sockets of this dialect get.
+    pub fn frame(&self, index: usize, dialects: &[Arc<dyn Dialect>]) -> Option<Bytes> {
+        self.frames[index].get_or_init(|| dialects[index].encode(&self.event)).clone()
+    }
+}
