@@ -83,6 +83,12 @@ async fn limits_are_kept_over_all_nodes() {
         assert_eq!(reply.answer.header("x-ratelimit-remaining"), Some("0"));
         assert_eq!(reply.refused(), (429, 9));
     }
+    // Nobody makes guests without end.
+    let guest = json!({"user": {"id": "visitor"}});
+    for _ in 0..60 {
+        app.stranger().post("/guest", guest.clone()).await.ok();
+    }
+    assert_eq!(app.stranger().post("/guest", guest).await.refused(), (429, 9));
     // A minute later all is forgotten; servers were never meant.
     app.server().get("/app").await.ok();
     app.clock.advance_seconds(61);

@@ -2,18 +2,23 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
-use axum::http::Uri;
+use axum::http::{HeaderMap, Uri};
 use wire::user::{
     CreateGuestRequest, CreateGuestResponse, QueryUsersRequest, QueryUsersResponse, UpdateUsersPartialRequest,
     UpdateUsersRequest, UpdateUsersResponse,
 };
 
+use crate::access::Caller;
 use crate::chat::users;
+use crate::chat::users::connect::anonymous_user;
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::http::extract::caller::{Credentials, claims, connection_id};
 use crate::http::extract::{Auth, Body, Payload};
+use crate::http::middleware::observe::Facts;
+use crate::http::rate_limits;
 use crate::http::reply::Reply;
 
 /// Creates or replaces users. A client may write itself.
@@ -61,11 +66,14 @@ pub async fn query_users(
 pub async fn create_guest(
     State(ctx): State<Arc<Ctx>>,
     uri: Uri,
-    headers: axum::http::HeaderMap,
+    headers: HeaderMap,
+    Extension(facts): Extension<Arc<Facts>>,
     Body(request): Body<CreateGuestRequest>,
 ) -> Result<Reply<CreateGuestResponse>> {
     let credentials = Credentials { anonymous: true, ..Credentials::of(&uri, &headers) };
     claims(&ctx, &credentials)?;
+    // All who ask for a guest are one caller to the limits: nothing else is known of them.
+    rate_limits::check(&ctx, &facts, &Caller::client(anonymous_user(&ctx, "!anon")), &headers)?;
     if ctx.caches.app().guest_user_creation_disabled {
         return Err(Error::not_allowed("guests are switched off"));
     }
