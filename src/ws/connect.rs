@@ -149,24 +149,35 @@ async fn enter(ctx: &Arc<Ctx>, request: &Parts) -> Result<Visitor> {
     Ok(visitor)
 }
 
-/// The socket beneath an upgraded request, and what came with it too early.
-pub(crate) async fn upgraded(upgrade: OnUpgrade) -> Option<(TcpStream, Bytes)> {
+/// The socket beneath an upgraded request, and what came with it too early: a copy, because even an empty part of hyper's
+/// buffer keeps all of its 8 KiB.
+pub(crate) async fn upgraded(upgrade: OnUpgrade) -> Option<(TcpStream, Vec<u8>)> {
     let upgraded: Upgraded = upgrade.await.ok()?;
     let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf))
+    Some((parts.io.into_inner(), parts.read_buf.to_vec()))
 }
 
+/// The whole life of a socket. What happens once is boxed, so that ten thousand idle sockets do not each hold room for it.
 async fn serve(ctx: Arc<Ctx>, upgrade: OnUpgrade, visitor: Result<Visitor>) {
     let Some((stream, early)) = upgraded(upgrade).await else { return };
     let queue = Arc::new(SocketQueue::new(stream));
-    match visitor {
-        Ok(visitor) => {
-            if let Err(error) = attend(&ctx, &queue, visitor, &early).await {
-                refuse(&queue, &error).await;
-            }
-        }
-        Err(error) => refuse(&queue, &error).await,
+    let entered = match visitor {
+        Ok(visitor) => Box::pin(greet(&ctx, &queue, visitor)).await,
+        Err(error) => Err(error),
+    };
+    let connection = match entered {
+        Ok(connection) => connection,
+        Err(error) => return Box::pin(refuse(&queue, &error)).await,
+    };
+    let mut decoder = Decoder::default();
+    // Clients may talk before they are greeted; what they say means nothing here.
+    let heard = decoder.feed(&early);
+    drop(early);
+    match heard {
+        Ok(_) => drop(connection::run(&queue, decoder, Silence).await),
+        Err(_) => Box::pin(connection::say_goodbye(&queue, CloseReason::Protocol)).await,
     }
+    Box::pin(disconnected(&ctx, &connection)).await;
 }
 
 /// The error as the one frame, then the end.
@@ -178,8 +189,8 @@ async fn refuse(queue: &SocketQueue, error: &Error) {
     connection::say_goodbye(queue, reason).await;
 }
 
-/// Takes a visitor in, tells it about itself, and stays until it leaves.
-async fn attend(ctx: &Arc<Ctx>, queue: &Arc<SocketQueue>, visitor: Visitor, early: &[u8]) -> Result<()> {
+/// Takes a visitor in and tells it about itself.
+async fn greet(ctx: &Arc<Ctx>, queue: &Arc<SocketQueue>, visitor: Visitor) -> Result<Arc<Connection>> {
     let connection = Arc::new(Connection {
         id: ctx.realtime.connection_id(),
         user_id: visitor.user.id.as_str().into(),
@@ -190,22 +201,21 @@ async fn attend(ctx: &Arc<Ctx>, queue: &Arc<SocketQueue>, visitor: Visitor, earl
     });
     // In, and then read: what happens from here on waits behind the first frame.
     connected(ctx, connection.clone(), &visitor.user).await?;
-    let outcome = match own_user(ctx, &visitor.user).await {
-        Ok(me) => {
-            let first = serde_json::to_vec(&HealthCheck::new(&connection.id, ctx.clock.now(), Some(&me)))?;
-            queue.open(frame::text(&first));
-            let mut decoder = Decoder::default();
-            match decoder.feed(early) {
-                // Clients may talk before they are greeted; what they say means nothing here.
-                Ok(_) => drop(connection::run(queue, decoder, Silence).await),
-                Err(_) => connection::say_goodbye(queue, CloseReason::Protocol).await,
-            }
-            Ok(())
+    match first_frame(ctx, &connection, &visitor.user).await {
+        Ok(frame) => {
+            queue.open(frame);
+            Ok(connection)
         }
-        Err(error) => Err(error),
-    };
-    disconnected(ctx, &connection).await;
-    outcome
+        Err(error) => {
+            disconnected(ctx, &connection).await;
+            Err(error)
+        }
+    }
+}
+
+async fn first_frame(ctx: &Ctx, connection: &Connection, user: &User) -> Result<Bytes> {
+    let me = own_user(ctx, user).await?;
+    Ok(frame::text(&serde_json::to_vec(&HealthCheck::new(&connection.id, ctx.clock.now(), Some(&me)))?))
 }
 
 /// Clients of this dialect only say that they are there: `health.check` as text, `ping` as binary.

@@ -67,7 +67,7 @@ pub async fn run(queue: &SocketQueue, mut decoder: Decoder, mut listener: impl L
             }
         }
     };
-    say_goodbye(queue, reason).await;
+    Box::pin(say_goodbye(queue, reason)).await;
     metrics::counter!("millrace_connections_closed_total", "reason" => close::label_of(reason)).increment(1);
     reason
 }
@@ -109,15 +109,15 @@ pub async fn say_goodbye(queue: &SocketQueue, reason: CloseReason) {
     let Some((code, text)) = close::frame_of(reason) else { return };
     queue.say(&frame::close(code, text));
     let _ = socket2::SockRef::from(&queue.stream).shutdown(std::net::Shutdown::Write);
-    let until_closed = async {
-        let mut ignored = [0; READ_BYTES];
-        while queue.stream.readable().await.is_ok() {
-            match queue.stream.try_read(&mut ignored) {
-                Ok(1..) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Ok(0) | Err(_) => return,
-            }
-        }
-    };
+    let until_closed = async { while queue.stream.readable().await.is_ok() && is_open(queue) {} };
     let _ = tokio::time::timeout(LINGER, until_closed).await;
+}
+
+/// Reads what nobody wants to hear any more. No: the peer has closed too.
+fn is_open(queue: &SocketQueue) -> bool {
+    let mut ignored = [0; READ_BYTES];
+    match queue.stream.try_read(&mut ignored) {
+        Ok(count) => count > 0,
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+    }
 }
