@@ -41,6 +41,9 @@ pub trait Bus: Send + Sync {
 
     async fn unsubscribe(&self, topic: Topic);
 
+    /// Are there other nodes at all?
+    fn has_others(&self) -> bool;
+
     /// Can messages be carried right now?
     fn is_connected(&self) -> bool;
 }

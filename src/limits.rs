@@ -70,6 +70,8 @@ pub const LARGE_CHANNEL_WATCHING_EVERY: Duration = Duration::from_secs(5);
 pub const APPEND_BATCH_MAX: usize = 100;
 /// Messages that may wait for one writer; a sender waits when it is full.
 pub const APPEND_QUEUE_MAX: usize = 4_096;
+/// Committed batches of one writer that may wait to be announced; the writer waits when it is full.
+pub const ANNOUNCE_BATCHES_MAX: usize = 16;
 
 // ---- The event log
 

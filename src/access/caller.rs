@@ -81,20 +81,21 @@ impl Caller {
                 Err(Error::not_allowed("a client cannot act as somebody else"))
             };
         }
-        check_user_id(id)?;
-        let user = if let Some(user) = ctx.caches.user(id).await? {
-            user
-        } else {
-            let created = ctx.store.create_missing_users(&[id.to_owned()], USER_ROLE).await?.pop();
-            match created {
-                Some(user) => Arc::new(user),
-                None => {
-                    ctx.caches.user(id).await?.ok_or_else(|| Error::not_found(format!("user {id} does not exist")))?
-                }
-            }
-        };
-        Ok(Self { server: true, user: Some(user) })
+        // Boxed: clients never come here, and every handler's future would be larger for it.
+        Ok(Self { server: true, user: Some(Box::pin(known_user(ctx, id)).await?) })
     }
+}
+
+/// A user whom a server names, made if there is none.
+async fn known_user(ctx: &Ctx, id: &str) -> Result<Arc<User>> {
+    check_user_id(id)?;
+    if let Some(user) = ctx.caches.user(id).await? {
+        return Ok(user);
+    }
+    if let Some(created) = ctx.store.create_missing_users(&[id.to_owned()], USER_ROLE).await?.pop() {
+        return Ok(Arc::new(created));
+    }
+    ctx.caches.user(id).await?.ok_or_else(|| Error::not_found(format!("user {id} does not exist")))
 }
 
 /// # Errors

@@ -32,6 +32,10 @@ impl Bus for Memory {
 
     async fn unsubscribe(&self, _topic: Topic) {}
 
+    fn has_others(&self) -> bool {
+        false
+    }
+
     fn is_connected(&self) -> bool {
         true
     }

@@ -71,6 +71,9 @@ impl Announcer {
     }
 
     fn publish(&self, event: &Event) {
+        if !self.engine.bus.has_others() {
+            return;
+        }
         let topic = match (&event.audience, event.channel_id) {
             (Audience::Channel { .. }, Some(channel)) => Some(Topic::Channel(channel)),
             (Audience::User(user) | Audience::AbsentUser(user), _) => Some(Topic::User(user.clone())),

@@ -76,8 +76,9 @@ impl Appender {
         let senders = (0..writers)
             .map(|_| {
                 let (sender, inbox) = mpsc::channel(limits::APPEND_QUEUE_MAX);
-                let writer = Writer { address: store.address.clone(), connection: None, announce: announce.clone() };
-                tasks.spawn(writer.run(inbox));
+                let (stored, committed) = mpsc::channel(limits::ANNOUNCE_BATCHES_MAX);
+                tasks.spawn(Writer { address: store.address.clone(), connection: None, stored }.run(inbox));
+                tasks.spawn(announce_all(committed, announce.clone()));
                 sender
             })
             .collect();
@@ -101,7 +102,8 @@ impl Appender {
 struct Writer {
     address: Address,
     connection: Option<PgConnection>,
-    announce: Arc<dyn Announce>,
+    /// To the task that announces, in commit order, while the next batch is written.
+    stored: mpsc::Sender<Vec<(Append, Placed)>>,
 }
 
 /// Where a batch's row came to stand.
@@ -185,7 +187,7 @@ impl Writer {
         Some(rest)
     }
 
-    /// Answers everybody, then announces.
+    /// Answers everybody and leaves the announcing to others: senders have waited long enough.
     async fn settle(&self, batch: Vec<Job>, placed: Vec<Placed>) {
         let mut places: Vec<Option<Placed>> = Vec::new();
         places.resize_with(batch.len(), || None);
@@ -193,28 +195,14 @@ impl Writer {
             let index = (place.position - 1) as usize;
             places[index] = Some(place);
         }
-        let mut events = Vec::with_capacity(batch.len());
+        let mut stored = Vec::with_capacity(batch.len());
         for (job, place) in batch.into_iter().zip(places) {
-            let Some(place) = place else {
-                let _ = job.answer.send(Ok(Outcome::NoChannel));
-                continue;
-            };
-            let append = job.append;
-            let only = (!append.only_for.is_empty()).then(|| append.only_for.into());
-            events.push(Event {
-                kind: "message.new".into(),
-                audience: Audience::Channel { only },
-                channel_id: Some(append.channel_id),
-                number: Some(place.number),
-                id: None,
-                subject: Some(append.message.user_id),
-                watcher_count: None,
-                created_at: place.at,
-                body: place.at.settle(&append.body).into(),
-            });
-            let _ = job.answer.send(Ok(Outcome::Stored { at: place.at }));
+            let outcome = place.as_ref().map_or(Outcome::NoChannel, |place| Outcome::Stored { at: place.at });
+            let _ = job.answer.send(Ok(outcome));
+            stored.extend(place.map(|place| (job.append, place)));
         }
-        self.announce.announce(events).await;
+        // It ends after the writers do.
+        let _ = self.stored.send(stored).await;
     }
 
     /// One statement, one round trip, one commit.
@@ -253,6 +241,28 @@ impl Writer {
         metrics::histogram!("millrace_append_batch_messages").record(batch.len() as f64);
         metrics::histogram!("millrace_append_commit_seconds").record(started.elapsed());
         Ok(placed)
+    }
+}
+
+/// Announces batches in the order of their commits, until the writer is gone.
+async fn announce_all(mut committed: mpsc::Receiver<Vec<(Append, Placed)>>, announce: Arc<dyn Announce>) {
+    while let Some(batch) = committed.recv().await {
+        announce.announce(batch.into_iter().map(|(append, place)| event_of(append, place)).collect()).await;
+    }
+}
+
+fn event_of(append: Append, place: Placed) -> Event {
+    let only = (!append.only_for.is_empty()).then(|| append.only_for.into());
+    Event {
+        kind: "message.new".into(),
+        audience: Audience::Channel { only },
+        channel_id: Some(append.channel_id),
+        number: Some(place.number),
+        id: None,
+        subject: Some(append.message.user_id),
+        watcher_count: None,
+        created_at: place.at,
+        body: place.at.settle(&append.body).into(),
     }
 }
 

@@ -36,7 +36,7 @@ pub async fn send_message(ctx: &Ctx, caller: &Caller, cid: &Cid, request: SendMe
     };
     let slow = policy::needs_cooldown(&access, caller);
     if draft.parent_id.is_some() || draft.pinned || slow {
-        return send_under_lock(ctx, caller, &access, draft, &author, shadowed, effects, slow).await;
+        return Box::pin(send_under_lock(ctx, caller, &access, draft, &author, shadowed, effects, slow)).await;
     }
     let message = new_message(&draft, &author, shadowed, None);
     let shown = preview(ctx, &access, &message, quoted.as_ref()).await?;
@@ -46,7 +46,7 @@ pub async fn send_message(ctx: &Ctx, caller: &Caller, cid: &Cid, request: SendMe
     let append = Append { channel_id: access.key(), message, effects, body: serde_json::to_string(&event)?, only_for };
     match ctx.appender.append(append).await? {
         Outcome::Stored { at } => Ok(Shown { created_at: at, updated_at: at, ..shown }),
-        Outcome::Duplicate(existing) => already_sent(ctx, caller, &access, &existing).await,
+        Outcome::Duplicate(existing) => Box::pin(already_sent(ctx, caller, &access, &existing)).await,
         Outcome::NoChannel => Err(Error::not_found(format!("Can't find channel with id {cid}"))),
     }
 }

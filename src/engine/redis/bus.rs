@@ -82,6 +82,10 @@ impl Bus for RedisBus {
         let _ = self.commands.send(Command::Unsubscribe(topic)).await;
     }
 
+    fn has_others(&self) -> bool {
+        true
+    }
+
     fn is_connected(&self) -> bool {
         self.connected.load(Ordering::Relaxed)
     }
