@@ -3,3 +3,4 @@
 pub mod embedded_postgres;
 pub mod guard;
 pub mod object_store;
+pub mod push;
