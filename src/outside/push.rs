@@ -52,7 +52,8 @@ pub struct Receiver<'a> {
 
 /// Sends pushes, signed with the app's key.
 pub struct Pusher {
-    http: Client,
+    /// Nothing where the system has no certificates to trust: then no push can be sent, and everything else works.
+    http: Option<Client>,
     guard: Guard,
     clock: Clock,
     contact: Option<String>,
@@ -78,19 +79,14 @@ impl Pusher {
     }
 
     /// # Errors
-    /// A key that is none, or no TLS; in words for whoever runs the node.
+    /// A key that is none; in words for whoever runs the node.
     pub fn new(settings: &PushSettings, private_key: &[u8], clock: Clock) -> Result<Self, String> {
         let key =
             SecretKey::from_pkcs8_der(private_key).map_err(|_| "the stored VAPID key cannot be read".to_owned())?;
         let guard = Guard { allow_loopback: settings.allow_loopback };
-        let http = Client::builder()
-            .timeout(limits::PUSH_TIMEOUT)
-            .redirect(redirect::Policy::none())
-            // A proxy would look names up by itself, out of the guard's sight.
-            .no_proxy()
-            .dns_resolver(guard.resolver())
-            .build()
-            .map_err(|error| format!("pushes cannot be sent: {error:?}"))?;
+        let http = client(guard)
+            .inspect_err(|error| tracing::warn!(?error, "pushes cannot be sent: is ca-certificates installed?"))
+            .ok();
         Ok(Self {
             http,
             guard,
@@ -113,6 +109,9 @@ impl Pusher {
 
     /// Tries to send one push. The plaintext must leave room for the encryption (`limits::PUSH_OVERHEAD_BYTES`).
     pub async fn send(&self, receiver: Receiver<'_>, topic: &str, plaintext: Vec<u8>) -> Outcome {
+        let Some(http) = &self.http else {
+            return Outcome::Later { status: None, after: None };
+        };
         // Checked when it was registered, but the settings may have changed since.
         let Ok(url) = self.guard.check(receiver.endpoint) else {
             return Outcome::Refused(None);
@@ -125,8 +124,7 @@ impl Pusher {
         let Ok(body) = encrypt(plaintext, &key, &auth) else {
             return Outcome::Refused(None);
         };
-        let request = self
-            .http
+        let request = http
             .post(url)
             .header(AUTHORIZATION, authorization)
             .header(CONTENT_TYPE, "application/octet-stream")
@@ -152,6 +150,16 @@ impl Pusher {
         let token = jsonwebtoken::encode(&Header::new(Algorithm::ES256), &claims, &self.signing_key).ok()?;
         Some(format!("vapid t={token}, k={}", self.public_key))
     }
+}
+
+fn client(guard: Guard) -> reqwest::Result<Client> {
+    Client::builder()
+        .timeout(limits::PUSH_TIMEOUT)
+        .redirect(redirect::Policy::none())
+        // A proxy would look names up by itself, out of the guard's sight.
+        .no_proxy()
+        .dns_resolver(guard.resolver())
+        .build()
 }
 
 /// Are these the keys of a browser?
