@@ -156,8 +156,13 @@ async fn deliver(ctx: Arc<Ctx>, delivery: Delivery, message: Option<Message>) {
     }
 }
 
-/// Sends a push; nothing, if what it was to tell is no longer there or no longer for this user.
+/// Sends a push; nothing, if it is too late, or what it was to tell is no longer there or no longer for this user.
 async fn attempt(ctx: &Ctx, delivery: &Delivery, message: Option<&Message>) -> Result<Option<Outcome>> {
+    // Nodes that died while they were sending have not counted to the end.
+    if delivery.attempts > limits::PUSH_ATTEMPTS_MAX || ctx.clock.now() >= end_of(delivery) {
+        count("expired");
+        return Ok(None);
+    }
     let Some(message) = message.filter(|message| is_pushed(message) && message.is_visible_to(&delivery.user_id)) else {
         return Ok(None);
     };
@@ -222,8 +227,12 @@ fn next_attempt(delivery: &Delivery, now: Timestamp, after: Option<Timestamp>) -
     let doublings = u32::try_from(delivery.attempts - 1).unwrap_or(0);
     let backoff = limits::PUSH_BACKOFF_SECONDS.saturating_mul(1 << doublings);
     let at = now.plus_seconds(backoff).max(after.unwrap_or(now));
-    let end = delivery.created_at.plus_seconds(limits::PUSH_AGE_MAX_SECONDS);
-    (at < end).then_some(at)
+    (at < end_of(delivery)).then_some(at)
+}
+
+/// From when on nobody wants to hear it.
+fn end_of(delivery: &Delivery) -> Timestamp {
+    delivery.created_at.plus_seconds(limits::PUSH_AGE_MAX_SECONDS)
 }
 
 #[cfg(test)]

@@ -131,6 +131,14 @@ async fn in_the_end_a_push_is_given_up() {
     app.clock.advance_seconds(20 << 8);
     say(&app, "ada", "two").await;
     assert_eq!(grace.read(&service.next().await)["body"], "two");
+    // Or when it is too old, whoever was to try it.
+    service.will_answer("grace", &[Status(503)]);
+    say(&app, "ada", "three").await;
+    service.next().await;
+    postponed(&app, 1).await;
+    app.clock.advance_seconds(4 * 60 * 60);
+    until(async || app.ask("SELECT message_id FROM push_deliveries").await.is_empty()).await;
+    assert!(service.rest().is_empty());
     app.stop().await;
 }
 

@@ -62,6 +62,10 @@ struct Around {
 /// # Errors
 /// Postgres.
 pub async fn audience(ctx: &Ctx, messages: &[Message]) -> Result<Vec<(String, String)>> {
+    let messages: Vec<&Message> = messages.iter().filter(|message| is_pushed(message)).collect();
+    if messages.is_empty() {
+        return Ok(Vec::new());
+    }
     let channel_ids: HashSet<i64> = messages.iter().map(|message| message.channel_id).collect();
     let channels = ctx.caches.channels_by_keys(&channel_ids.into_iter().collect::<Vec<_>>()).await?;
     let pushed: Vec<i64> = channels.values().filter(|channel| pushes(channel)).map(|channel| channel.row.id).collect();
@@ -80,7 +84,7 @@ pub async fn audience(ctx: &Ctx, messages: &[Message]) -> Result<Vec<(String, St
         mutes: ctx.store.mutes_of_authors(&users, &authors, now).await?.into_iter().collect(),
         participants: ctx.store.thread_participants(&threads).await?.into_iter().collect(),
     };
-    Ok(chosen(messages, &around))
+    Ok(chosen(&messages, &around))
 }
 
 fn pushes(channel: &LoadedChannel) -> bool {
@@ -88,13 +92,13 @@ fn pushes(channel: &LoadedChannel) -> bool {
 }
 
 /// The rules themselves: pure.
-fn chosen(messages: &[Message], around: &Around) -> Vec<(String, String)> {
+fn chosen(messages: &[&Message], around: &Around) -> Vec<(String, String)> {
     let mut members: HashMap<i64, Vec<&Candidate>> = HashMap::new();
     for candidate in &around.candidates {
         members.entry(candidate.channel_id).or_default().push(candidate);
     }
     let mut chosen = Vec::new();
-    for message in messages.iter().filter(|message| is_pushed(message)) {
+    for message in messages {
         let here = members.get(&message.channel_id).into_iter().flatten();
         let them = here.filter(|candidate| is_for(message, candidate, around));
         chosen.extend(them.map(|candidate| (message.id.clone(), candidate.user_id.clone())));
