@@ -23,6 +23,7 @@ use crate::events::relay::Relay;
 use crate::http::{demo, router, server};
 use crate::outside::embedded_postgres::EmbeddedPostgres;
 use crate::outside::object_store;
+use crate::outside::push::Pusher;
 use crate::realtime::remote::Remote;
 use crate::realtime::{CloseReason, Dialect, Realtime, notify};
 use crate::store::appender::Appender;
@@ -121,6 +122,8 @@ impl Node {
             }
         };
         let objects = object_store::open(&config.uploads).map_err(StartError)?;
+        let vapid_key = store.vapid_key(&Pusher::new_key()).await.map_err(|error| StartError(error.to_string()))?;
+        let pusher = Pusher::new(&config.push, &vapid_key, clock.clone()).map_err(StartError)?;
         let dialects: Vec<Arc<dyn Dialect>> = vec![Arc::new(StreamDialect)];
         let (notify, absences) = notify::channel();
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
@@ -140,6 +143,7 @@ impl Node {
             remote: Arc::default(),
             announcer: announcer.clone(),
             objects,
+            pusher,
             draining: CancellationToken::new(),
             config,
         });
@@ -147,6 +151,7 @@ impl Node {
         background.spawn(notify::run(absences, twins, dialects));
         background.spawn(jobs::doorkeeper::run(ctx.clone(), changes));
         background.spawn(jobs::housekeeping::run(ctx.clone()));
+        background.spawn(jobs::push::run(ctx.clone()));
         if let Some(incoming) = incoming {
             background.spawn(hear(ctx.clone(), incoming));
         }

@@ -42,7 +42,7 @@ impl fmt::Debug for Secret {
 }
 
 /// What the file and the environment may say. `MILLRACE_DATABASE__CONNECTIONS_MAX=40` sets `connections_max` in
-/// `[database]`; `DATABASE_URL` and `REDIS_URL` work without prefix.
+/// `[database]`; `DATABASE_URL`, `REDIS_URL` and `VAPID_SUBJECT` (`[push] contact`) work without prefix.
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Settings {
@@ -55,6 +55,7 @@ struct Settings {
     database: DatabaseSettings,
     redis: RedisSettings,
     uploads: UploadSettings,
+    push: PushSettings,
     rate_limits: RateLimitSettings,
     log: LogSettings,
 }
@@ -71,6 +72,7 @@ impl Default for Settings {
             database: DatabaseSettings::default(),
             redis: RedisSettings::default(),
             uploads: UploadSettings::default(),
+            push: PushSettings::default(),
             rate_limits: RateLimitSettings::default(),
             log: LogSettings::default(),
         }
@@ -122,6 +124,16 @@ pub struct S3Settings {
     pub endpoint: Option<String>,
     pub access_key_id: Option<String>,
     pub secret_access_key: Option<Secret>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PushSettings {
+    /// Whom a push service may ask about our pushes: a `mailto:` or `https://` URL. Apple's takes no push without one.
+    pub contact: Option<String>,
+    /// Push to services on this machine too, and without TLS: for tests. Only on a loopback address, because users could make
+    /// the server call whatever else listens there.
+    pub allow_loopback: bool,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -213,6 +225,7 @@ pub struct Config {
     /// `None` means the memory engine: one node.
     pub redis: Option<Redis>,
     pub uploads: Uploads,
+    pub push: PushSettings,
     pub rate_limits: RateLimitSettings,
     pub log: LogSettings,
 }
@@ -254,6 +267,7 @@ impl Config {
             .map(|(key, value)| match key.as_str() {
                 "DATABASE_URL" => ("MILLRACE_DATABASE__URL".into(), value),
                 "REDIS_URL" => ("MILLRACE_REDIS__URL".into(), value),
+                "VAPID_SUBJECT" => ("MILLRACE_PUSH__CONTACT".into(), value),
                 _ => (key, value),
             })
             .filter(|(key, value)| !value.is_empty() && !READ_ELSEWHERE.contains(&key.as_str()))
@@ -331,6 +345,17 @@ impl Config {
         {
             problems.push(format!("public_url = \"{url}\" does not begin with http:// or https://"));
         }
+        if let Some(contact) = &settings.push.contact
+            && !contact.starts_with("mailto:")
+            && !contact.starts_with("https://")
+        {
+            problems.push(format!("[push] contact = \"{contact}\" does not begin with mailto: or https://"));
+        }
+        if settings.push.allow_loopback && !is_loopback(listen.ip()) {
+            problems.push(format!(
+                "[push] allow_loopback lets users make the server call this machine: not while listening on {listen}"
+            ));
+        }
         if settings.rate_limits.factor == 0 {
             problems.push("[rate_limits] factor is at least 1; enforce = false switches the limits off".into());
         }
@@ -355,6 +380,7 @@ impl Config {
                 Some(s3) => Uploads::S3(s3),
                 None => Uploads::Directory(settings.data_dir.join("uploads")),
             },
+            push: settings.push,
             rate_limits: settings.rate_limits,
             log: settings.log,
             data_dir: settings.data_dir,
@@ -428,6 +454,16 @@ mod tests {
             (&[("MILLRACE_API_KEY", "key"), ("MILLRACE_API_SECRET", "short")], "fewer than 32 bytes"),
             (&[("REDIS_URL", "redis://localhost")], "set it too"),
             (&[("MILLRACE_DATABASE__WRITERS", "0")], "at least one writer"),
+            (&[("VAPID_SUBJECT", "ada@example.org")], "mailto:"),
+            (
+                &[
+                    ("MILLRACE_LISTEN", "0.0.0.0:8000"),
+                    ("MILLRACE_API_KEY", "key"),
+                    ("MILLRACE_API_SECRET", "0123456789abcdef0123456789abcdef"),
+                    ("MILLRACE_PUSH__ALLOW_LOOPBACK", "true"),
+                ],
+                "call this machine",
+            ),
             (&[("MILLRACE_NO_SUCH_SETTING", "1")], "no_such_setting"),
             (&[("MILLRACE_LOG__FILTER", "a=b=c")], "[log] filter"),
         ] {

@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::events::announce::Announcer;
+use crate::outside::push::Pusher;
 use crate::realtime::Realtime;
 use crate::realtime::remote::Remote;
 use crate::store::Store;
@@ -28,6 +29,7 @@ pub struct Ctx {
     pub remote: Arc<Remote>,
     pub announcer: Arc<Announcer>,
     pub objects: Arc<dyn ObjectStore>,
+    pub pusher: Pusher,
     /// Cancelled when the node begins to leave.
     pub draining: CancellationToken,
 }

@@ -2,3 +2,4 @@
 
 pub mod doorkeeper;
 pub mod housekeeping;
+pub mod push;

@@ -171,6 +171,47 @@ pub const REACTIONS_LIMIT_MAX: i64 = 300;
 pub const UPLOAD_BYTES_MAX: i64 = 100 * 1024 * 1024;
 pub const UPLOAD_NAME_BYTES_MAX: usize = 255;
 
+// ---- Push
+
+/// Devices of a user; the oldest ones beyond are dropped.
+pub const DEVICES_MAX: i64 = 25;
+/// Tokens of phones have a few hundred; the index of them takes 2,700 together with the user's id.
+pub const DEVICE_ID_BYTES_MAX: usize = 1_024;
+pub const HARDWARE_ID_BYTES_MAX: usize = 255;
+/// Browsers of a user that take web push; the oldest ones beyond are dropped.
+pub const PUSH_SUBSCRIPTIONS_MAX: i64 = 25;
+/// Endpoints of the known push services have a few hundred; the index of them takes 2,700.
+pub const PUSH_ENDPOINT_BYTES_MAX: usize = 2_000;
+/// What a browser's client says about itself: its id, its platform.
+pub const PUSH_CLIENT_CHARS_MAX: usize = 255;
+pub const PUSH_PREFERENCES_PER_CALL_MAX: usize = 100;
+/// Encrypted body of one push: what every push service takes (RFC 8030, section 7.2).
+pub const PUSH_BYTES_MAX: usize = 4_096;
+/// What encryption adds: salt, record size, key and its length, padding delimiter, tag (RFC 8188, section 2).
+pub const PUSH_OVERHEAD_BYTES: usize = 16 + 4 + 1 + 65 + 1 + 16;
+/// The title of a notification; browsers cut it sooner.
+pub const PUSH_TITLE_CHARS_MAX: usize = 100;
+/// How often a node looks for messages to push, and for pushes that are due.
+pub const PUSH_EVERY: Duration = Duration::from_millis(500);
+/// Log rows that are read at once for pushes.
+pub const PUSH_LOG_ROWS_MAX: i64 = 1_000;
+/// Pushes that one node sends at the same time.
+pub const PUSH_SENDS_MAX: usize = 32;
+/// How long a push service may take to answer.
+pub const PUSH_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a push belongs to the node that took it; after that the node counts as dead and another one tries.
+pub const PUSH_LEASE_SECONDS: i64 = 60;
+/// Attempts to send one push. The waits between them add up to 42 minutes.
+pub const PUSH_ATTEMPTS_MAX: i32 = 8;
+/// The wait after the first attempt; each one after it is twice as long.
+pub const PUSH_BACKOFF_SECONDS: i64 = 20;
+/// A push that is older is given up: nobody wants to hear now what was said then.
+pub const PUSH_AGE_MAX_SECONDS: i64 = 4 * 60 * 60;
+/// How long a push service keeps a push for a browser that is away.
+pub const PUSH_TTL_SECONDS: i64 = 24 * 60 * 60;
+/// How long the signature of a push is valid (RFC 8292: a day at most).
+pub const VAPID_LIFE_SECONDS: i64 = 12 * 60 * 60;
+
 // ---- Queries
 
 pub const FILTER_BOUNDS: query::Bounds = query::Bounds { depth: 8, conditions: 64, values: 300 };
@@ -188,4 +229,6 @@ const _: () = {
     assert!(MESSAGE_LIMIT_DEFAULT <= MESSAGE_LIMIT_MAX);
     assert!(FRAMES_PER_WRITE_MAX <= SOCKET_QUEUE_FRAMES_MAX);
     assert!(JSON_DEPTH_MAX < 128);
+    assert!(PUSH_LEASE_SECONDS as u64 > 2 * PUSH_TIMEOUT.as_secs());
+    assert!(VAPID_LIFE_SECONDS <= 24 * 60 * 60);
 };

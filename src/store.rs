@@ -10,10 +10,12 @@
 pub mod app;
 pub mod appender;
 pub mod channels;
+pub mod devices;
 pub mod events;
 pub mod members;
 pub mod messages;
 pub mod mutes;
+pub mod push;
 pub mod query;
 pub mod reactions;
 pub mod threads;

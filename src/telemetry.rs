@@ -97,5 +97,9 @@ fn describe() {
         "millrace_bus_dropped_total",
         "Messages that the bus could not take; the relay makes up for them."
     );
+    describe_counter!(
+        "millrace_pushes_total",
+        "Attempts to push, by outcome: sent, retried, gone (the subscription has ended), failed, expired."
+    );
     describe_gauge!("millrace_bus_connected", "1 while the bus's subscriber is connected.");
 }

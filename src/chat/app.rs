@@ -68,7 +68,7 @@ pub fn get_app(ctx: &Ctx, caller: &Caller) -> AppSettings {
         channel_configs: app.types.iter().map(|(name, kind)| (name.clone(), kind.config.clone())).collect(),
         policies: BTreeMap::new(),
         push_notifications: PushSettings {
-            offline_only: false,
+            offline_only: true,
             version: "v2",
             apn: PushProviderOff::default(),
             firebase: PushProviderOff::default(),

@@ -11,7 +11,7 @@ use utoipa::openapi::{ContentBuilder, ObjectBuilder, Ref, RefOr, Required, Respo
 use utoipa::{Modify, OpenApi};
 
 use super::stream::{
-    app, channel_types, channels, events, members, messages, moderation, reactions, reads, sync, uploads, users,
+    app, channel_types, channels, events, members, messages, moderation, push, reactions, reads, sync, uploads, users,
 };
 use crate::ws;
 
@@ -37,6 +37,7 @@ use crate::ws;
         reads::unread_counts_batch,
         events::send_event, sync::sync,
         moderation::mute_user, moderation::unmute_user, moderation::mute_channel, moderation::unmute_channel,
+        push::create_device, push::list_devices, push::delete_device, push::update_push_preferences,
         uploads::upload_file, uploads::upload_image, uploads::delete_file, uploads::delete_image,
         channel_types::list_channel_types, channel_types::create_channel_type, channel_types::get_channel_type,
         channel_types::update_channel_type, channel_types::delete_channel_type,

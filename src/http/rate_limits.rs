@@ -46,7 +46,8 @@ fn per_app(operation: &str) -> u64 {
         | "UploadChannelFile"
         | "UploadChannelImage" => 1_000,
         "CreateChannelType" | "DeleteChannel" | "DeleteChannelType" | "DeleteChannelFile" | "DeleteChannelImage"
-        | "GetChannelType" | "ListChannelTypes" | "TruncateChannel" | "UpdateApp" | "UpdateChannelType" => 60,
+        | "DeleteDevice" | "GetChannelType" | "ListChannelTypes" | "ListDevices" | "TruncateChannel" | "UpdateApp"
+        | "UpdateChannelType" => 60,
         _ => 300,
     }
 }

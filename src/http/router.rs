@@ -15,7 +15,7 @@ use axum::routing::MethodRouter;
 use super::middleware::slash::TrailingSlash;
 use super::middleware::{cors, observe};
 use super::stream::{
-    app, channel_types, channels, events, members, messages, moderation, reactions, reads, sync, uploads, users,
+    app, channel_types, channels, events, members, messages, moderation, push, reactions, reads, sync, uploads, users,
 };
 use super::{demo, files, health};
 use crate::ctx::Ctx;
@@ -101,6 +101,11 @@ fn stream() -> Vec<Route> {
         post   "/moderation/unmute/"                         Unmute                     => moderation::unmute_user;
         post   "/moderation/mute/channel/"                   MuteChannel                => moderation::mute_channel;
         post   "/moderation/unmute/channel/"                 UnmuteChannel              => moderation::unmute_channel;
+
+        post   "/devices/"                                   CreateDevice               => push::create_device;
+        get    "/devices/"                                   ListDevices                => push::list_devices;
+        delete "/devices/"                                   DeleteDevice               => push::delete_device;
+        post   "/push_preferences/"                          UpdatePushNotificationPreferences => push::update_push_preferences;
 
         post   "/channels/{type}/{id}/file/"                 UploadChannelFile          => uploads::upload_file;
         post   "/channels/{type}/{id}/image/"                UploadChannelImage         => uploads::upload_image;

@@ -9,6 +9,7 @@ pub mod events;
 pub mod members;
 pub mod messages;
 pub mod moderation;
+pub mod push;
 pub mod reactions;
 pub mod reads;
 pub mod sync;

@@ -39,6 +39,9 @@ pub struct MessageData {
     /// If not empty: only these users and the author see it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub restricted_visibility: Vec<String>,
+    /// The sender wants nobody to be pushed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub skip_push: bool,
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub custom: Map<String, Value>,
 }

@@ -16,6 +16,7 @@ mod members;
 mod messages;
 mod permissions;
 mod presence;
+mod push;
 mod reactions;
 mod reads;
 mod replies;

@@ -99,6 +99,11 @@ impl App {
         self.nodes.remove(node).drain().await;
     }
 
+    /// Kills a node: nobody is told anything. The numbers of those after it move down.
+    pub async fn kill_node(&mut self, node: usize) {
+        self.nodes.remove(node).kill().await;
+    }
+
     /// Base URL of a node.
     pub fn base(&self, node: usize) -> String {
         format!("http://{}", self.nodes[node].listen)
@@ -120,6 +125,15 @@ impl App {
     pub async fn sql(&self, statement: &'static str) {
         let mut connection = self.postgres.connect(&self.database).await;
         sqlx::query(statement).execute(&mut connection).await.expect("a statement");
+    }
+
+    /// What a query in the database beneath finds: one text per row. For what no call shows.
+    ///
+    /// # Panics
+    /// Postgres refuses it.
+    pub async fn ask(&self, query: &'static str) -> Vec<String> {
+        let mut connection = self.postgres.connect(&self.database).await;
+        sqlx::query_scalar(query).fetch_all(&mut connection).await.expect("a query")
     }
 
     /// Somebody with an API key and no token.

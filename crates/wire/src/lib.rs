@@ -16,6 +16,7 @@ pub mod event;
 mod lenient;
 pub mod member;
 pub mod message;
+pub mod push;
 pub mod reaction;
 pub mod read;
 pub mod thread;

@@ -81,9 +81,11 @@ pub struct UserMute {
 pub struct Device {
     pub id: String,
     pub push_provider: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub push_provider_name: Option<String>,
     pub user_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hardware_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub voip: Option<bool>,
     pub created_at: Timestamp,
 }
 
@@ -96,6 +98,8 @@ pub struct FullUser {
     pub devices: Vec<Device>,
     pub mutes: Vec<UserMute>,
     pub channel_mutes: Vec<crate::channel::ChannelMute>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub push_preferences: Option<crate::push::PushPreferences>,
     #[serde(flatten)]
     pub unread: UnreadTotals,
 }

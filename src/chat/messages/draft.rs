@@ -76,6 +76,7 @@ impl Draft {
                 command: None,
                 args: None,
                 restricted_visibility,
+                skip_push: false,
                 custom,
             },
         };

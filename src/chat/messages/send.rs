@@ -24,7 +24,8 @@ use crate::store::messages::{Effects, Message, NewMessage};
 /// See [`Draft::parse`] and [`policy::check_send`]; an id that somebody else's message has (4).
 pub async fn send_message(ctx: &Ctx, caller: &Caller, cid: &Cid, request: SendMessageRequest) -> Result<Shown> {
     let access = access::channel(ctx, caller, cid, Action::CreateMessage).await?;
-    let draft = Draft::parse(request.message, access.channel.config.max_message_length, caller.is_server())?;
+    let mut draft = Draft::parse(request.message, access.channel.config.max_message_length, caller.is_server())?;
+    draft.data.skip_push = request.skip_push;
     let author = caller.acting()?.id.clone();
     let now = ctx.clock.now();
     policy::check_send(&access, caller, &draft, now)?;

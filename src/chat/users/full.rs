@@ -6,6 +6,8 @@ use wire::user::{FullUser, UnreadTotals, UserMute as ShownMute};
 
 use crate::access::Caller;
 use crate::chat::channels::mute::channel_mutes_of;
+use crate::chat::devices::devices_of;
+use crate::chat::push::preferences::push_preferences_of;
 use crate::chat::render::{self, People};
 use crate::ctx::Ctx;
 use crate::error::Result;
@@ -22,13 +24,19 @@ pub async fn full_users(ctx: &Ctx, caller: &Caller, rows: &[User]) -> Result<Vec
     let online = ctx.engine.presence.online(&ids).await;
     let open = |id: &String| caller.is_server() || caller.user_id() == Some(id);
     let open: Vec<String> = ids.into_iter().filter(open).collect();
-    let (mut mutes, mut channel_mutes, mut unread) =
-        tokio::try_join!(mutes_of(ctx, &open), channel_mutes_of(ctx, &open), unread_totals_of(ctx, &open))?;
+    let (mut mutes, mut channel_mutes, mut unread, mut devices, mut push_preferences) = tokio::try_join!(
+        mutes_of(ctx, &open),
+        channel_mutes_of(ctx, &open),
+        unread_totals_of(ctx, &open),
+        devices_of(ctx, &open),
+        push_preferences_of(ctx, &open)
+    )?;
     let full = rows.iter().map(|row| FullUser {
         user: render::users::public(row, online.contains(&row.id)),
-        devices: Vec::new(),
+        devices: devices.remove(&row.id).unwrap_or_default(),
         mutes: mutes.remove(&row.id).unwrap_or_default(),
         channel_mutes: channel_mutes.remove(&row.id).unwrap_or_default(),
+        push_preferences: push_preferences.remove(&row.id),
         unread: unread.remove(&row.id).unwrap_or_default(),
     });
     Ok(full.collect())
@@ -40,15 +48,21 @@ pub async fn full_users(ctx: &Ctx, caller: &Caller, rows: &[User]) -> Result<Vec
 /// Postgres.
 pub async fn own_user(ctx: &Ctx, row: &User) -> Result<FullUser> {
     let id = std::slice::from_ref(&row.id);
-    let (mut mutes, mut channel_mutes, mut unread) =
-        tokio::try_join!(mutes_of(ctx, id), channel_mutes_of(ctx, id), unread_totals_of(ctx, id))?;
+    let (mut mutes, mut channel_mutes, mut unread, mut devices, mut push_preferences) = tokio::try_join!(
+        mutes_of(ctx, id),
+        channel_mutes_of(ctx, id),
+        unread_totals_of(ctx, id),
+        devices_of(ctx, id),
+        push_preferences_of(ctx, id)
+    )?;
     let mut user = render::users::public(row, true);
     user.last_active = Some(user.last_active.unwrap_or_else(|| ctx.clock.now()));
     Ok(FullUser {
         user,
-        devices: Vec::new(),
+        devices: devices.remove(&row.id).unwrap_or_default(),
         mutes: mutes.remove(&row.id).unwrap_or_default(),
         channel_mutes: channel_mutes.remove(&row.id).unwrap_or_default(),
+        push_preferences: push_preferences.remove(&row.id),
         unread: unread.remove(&row.id).unwrap_or_default(),
     })
 }
