@@ -112,7 +112,7 @@ impl Node {
         let caches = Arc::new(caches);
         let name = crate::ids::unguessable()[..12].to_owned();
         let (engine, incoming) = match &config.redis {
-            None => (memory::engine(), None),
+            None => (memory::engine(clock.clone()), None),
             Some(redis_config) => {
                 let (engine, incoming) =
                     redis::engine(redis_config, &name).await.map_err(|error| StartError(format!("redis: {error}")))?;

@@ -1,6 +1,6 @@
-//! What the nodes of a cluster share besides Postgres: a bus, presence, rate limits.
+//! What the nodes of a cluster share besides Postgres: a bus, presence, rate limits, notes.
 //!
-//! Three narrow traits with two implementations each: [`memory`] for one node, [`redis`] for many. One conformance suite
+//! Four narrow traits with two implementations each: [`memory`] for one node, [`redis`] for many. One conformance suite
 //! runs on both (`conformance`). Nothing here is the truth about anything that was acknowledged: when Redis is away, the
 //! engine answers with what this node knows, messages arrive through the relay, and nothing is lost.
 
@@ -11,6 +11,7 @@ pub mod redis;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -90,12 +91,41 @@ pub trait Limits: Send + Sync {
     fn peek(&self, key: &str, now_seconds: i64) -> Usage;
 }
 
+/// Something small that the cluster remembers for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Note<'a> {
+    /// A draft, in front of its table. `room` is a cid.
+    Draft { user: &'a str, room: &'a str, thread: Option<&'a str> },
+}
+
+impl Note<'_> {
+    /// The name under which it is kept.
+    fn name(self) -> String {
+        match self {
+            Self::Draft { user, room, thread: None } => format!("draft:{user}:{room}"),
+            Self::Draft { user, room, thread: Some(thread) } => format!("draft:{user}:{room}:{thread}"),
+        }
+    }
+}
+
+/// Remembers notes until they are taken away or their time is over. One that cannot be reached is not there.
+#[async_trait]
+pub trait Notes: Send + Sync {
+    async fn put(&self, note: Note<'_>, value: &[u8], life: Duration);
+
+    async fn get(&self, note: Note<'_>) -> Option<Bytes>;
+
+    /// Returns when no node finds it any more.
+    async fn remove(&self, note: Note<'_>);
+}
+
 /// An engine, as a set of its parts.
 #[derive(Clone)]
 pub struct Engine {
     pub bus: Arc<dyn Bus>,
     pub presence: Arc<dyn Presence>,
     pub limits: Arc<dyn Limits>,
+    pub notes: Arc<dyn Notes>,
 }
 
 /// Length of a rate limit window, in seconds.

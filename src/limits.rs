@@ -109,6 +109,8 @@ pub const PRESENCE_LIFE: Duration = Duration::from_mins(1);
 pub const BUS_PAYLOAD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Messages that may wait to be published.
 pub const BUS_QUEUE_MAX: usize = 65_536;
+/// Notes that one node keeps; more are not kept.
+pub const NOTES_MAX: usize = 100_000;
 /// Messages published in one pipeline.
 pub const BUS_PIPELINE_MAX: usize = 128;
 
@@ -154,6 +156,13 @@ pub const MENTIONS_MAX: usize = 25;
 pub const RESTRICTED_VISIBILITY_MAX: usize = 100;
 pub const MESSAGES_BY_ID_MAX: usize = 100;
 pub const THREAD_PARTICIPANTS_MAX: usize = 10;
+
+// ---- Drafts
+
+pub const DRAFTS_LIMIT_DEFAULT: i64 = 25;
+pub const DRAFTS_LIMIT_MAX: i64 = 100;
+/// How long the cluster keeps a draft in front of the table.
+pub const DRAFT_CACHE_LIFE: Duration = Duration::from_hours(24);
 
 // ---- Reactions
 

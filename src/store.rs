@@ -10,6 +10,7 @@
 pub mod app;
 pub mod appender;
 pub mod channels;
+pub mod drafts;
 pub mod events;
 pub mod members;
 pub mod messages;

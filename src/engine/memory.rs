@@ -1,17 +1,26 @@
 //! The engine of a single node: everything is here, nobody else has to hear of it.
 
+mod notes;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::clock::Clock;
+
 use super::{Bus, Engine, Limits, Presence, Topic, Usage, window_end};
 
 /// A memory engine.
-pub fn engine() -> Engine {
+pub fn engine(clock: Clock) -> Engine {
     let memory = Arc::new(Memory::default());
-    Engine { bus: memory.clone(), presence: memory.clone(), limits: Arc::new(Counters::default()) }
+    Engine {
+        bus: memory.clone(),
+        presence: memory.clone(),
+        limits: Arc::new(Counters::default()),
+        notes: Arc::new(notes::MemoryNotes::new(clock)),
+    }
 }
 
 #[derive(Default)]

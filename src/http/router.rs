@@ -15,7 +15,7 @@ use axum::routing::MethodRouter;
 use super::middleware::slash::TrailingSlash;
 use super::middleware::{cors, observe};
 use super::stream::{
-    app, channel_types, channels, events, members, messages, moderation, reactions, reads, sync, uploads, users,
+    app, channel_types, channels, drafts, events, members, messages, moderation, reactions, reads, sync, uploads, users,
 };
 use super::{demo, files, health};
 use crate::ctx::Ctx;
@@ -93,6 +93,11 @@ fn stream() -> Vec<Route> {
         post   "/channels/delivered/"                        MarkDelivered              => reads::mark_delivered;
         get    "/unread/"                                    UnreadCounts               => reads::unread_counts;
         post   "/unread_batch/"                              UnreadCountsBatch          => reads::unread_counts_batch;
+
+        post   "/channels/{type}/{id}/draft/"                CreateDraft                => drafts::create_draft;
+        get    "/channels/{type}/{id}/draft/"                GetDraft                   => drafts::get_draft;
+        delete "/channels/{type}/{id}/draft/"                DeleteDraft                => drafts::delete_draft;
+        post   "/drafts/query/"                              QueryDrafts                => drafts::query_drafts;
 
         post   "/channels/{type}/{id}/event/"                SendEvent                  => events::send_event;
         post   "/sync/"                                      Sync                       => sync::sync;

@@ -8,6 +8,7 @@ mod app;
 mod auth;
 mod channels;
 mod connect;
+mod drafts;
 mod events;
 mod filters;
 mod http;
