@@ -25,6 +25,7 @@ use crate::outside::embedded_postgres::EmbeddedPostgres;
 use crate::outside::object_store;
 use crate::realtime::remote::Remote;
 use crate::realtime::{CloseReason, Dialect, Realtime, notify};
+use crate::snowflakes::Snowflakes;
 use crate::store::appender::Appender;
 use crate::store::{Address, Store};
 use crate::ws::connect::StreamDialect;
@@ -130,6 +131,7 @@ impl Node {
         let (appender, mut background) = Appender::start(&store, config.writers, announcer.clone());
         let ctx = Arc::new(Ctx {
             tokens: Tokens::new(&config.api_secret),
+            snowflakes: Snowflakes::new(engine.leases.clone(), clock.clone()),
             clock,
             store: store.clone(),
             appender,

@@ -13,6 +13,7 @@ use crate::engine::Engine;
 use crate::events::announce::Announcer;
 use crate::realtime::Realtime;
 use crate::realtime::remote::Remote;
+use crate::snowflakes::Snowflakes;
 use crate::store::Store;
 use crate::store::appender::Appender;
 
@@ -24,6 +25,7 @@ pub struct Ctx {
     pub appender: Appender,
     pub caches: Arc<Caches>,
     pub engine: Engine,
+    pub snowflakes: Snowflakes,
     pub realtime: Realtime,
     pub remote: Arc<Remote>,
     pub announcer: Arc<Announcer>,

@@ -1,6 +1,6 @@
-//! What the nodes of a cluster share besides Postgres: a bus, presence, rate limits, notes.
+//! What the nodes of a cluster share besides Postgres: a bus, presence, rate limits, notes, leases.
 //!
-//! Four narrow traits with two implementations each: [`memory`] for one node, [`redis`] for many. One conformance suite
+//! Five narrow traits with two implementations each: [`memory`] for one node, [`redis`] for many. One conformance suite
 //! runs on both (`conformance`). Nothing here is the truth about anything that was acknowledged: when Redis is away, the
 //! engine answers with what this node knows, messages arrive through the relay, and nothing is lost.
 
@@ -96,6 +96,8 @@ pub trait Limits: Send + Sync {
 pub enum Note<'a> {
     /// A draft, in front of its table. `room` is a cid.
     Draft { user: &'a str, room: &'a str, thread: Option<&'a str> },
+    /// A session of the rooms surface whose user is there, by the session's id.
+    Session { id: u64 },
 }
 
 impl Note<'_> {
@@ -104,6 +106,7 @@ impl Note<'_> {
         match self {
             Self::Draft { user, room, thread: None } => format!("draft:{user}:{room}"),
             Self::Draft { user, room, thread: Some(thread) } => format!("draft:{user}:{room}:{thread}"),
+            Self::Session { id } => format!("cid:{id}"),
         }
     }
 }
@@ -119,6 +122,28 @@ pub trait Notes: Send + Sync {
     async fn remove(&self, note: Note<'_>);
 }
 
+/// What became of a wish to hold a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// It is the holder's, for milliseconds after `floor` and up to `ceiling`. Nobody else has or will have any of them with this
+    /// number. If `floor` is the ceiling that the holder had before, nobody held the number in between.
+    Mine {
+        floor: i64,
+        ceiling: i64,
+    },
+    Taken,
+    /// Nobody knows: the engine does not answer.
+    Away,
+}
+
+/// Lends numbers of nodes, each to one holder at a time.
+#[async_trait]
+pub trait Leases: Send + Sync {
+    /// Takes a number, or keeps it. `from` is the Unix time in milliseconds from which on the holder wants to use it. A number that
+    /// is not held again within its life is free.
+    async fn hold(&self, number: u16, holder: &str, from: i64, life: Duration) -> Hold;
+}
+
 /// An engine, as a set of its parts.
 #[derive(Clone)]
 pub struct Engine {
@@ -126,6 +151,7 @@ pub struct Engine {
     pub presence: Arc<dyn Presence>,
     pub limits: Arc<dyn Limits>,
     pub notes: Arc<dyn Notes>,
+    pub leases: Arc<dyn Leases>,
 }
 
 /// Length of a rate limit window, in seconds.

@@ -111,6 +111,8 @@ pub const BUS_PAYLOAD_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const BUS_QUEUE_MAX: usize = 65_536;
 /// Notes that one node keeps; more are not kept.
 pub const NOTES_MAX: usize = 100_000;
+/// How long a node's number is its own, and how many milliseconds of ids it may make without asking again.
+pub const SNOWFLAKE_LEASE: Duration = Duration::from_secs(30);
 /// Messages published in one pipeline.
 pub const BUS_PIPELINE_MAX: usize = 128;
 

@@ -113,7 +113,7 @@ async fn serve(config: Config) -> Outcome {
     telemetry::start_logging(&config.log);
     let welcome = config.demo;
     let database = OpenDatabase::open(&config).await?;
-    let node = Node::start(config, &database.address, Clock::default()).await?;
+    let node = Box::pin(Node::start(config, &database.address, Clock::default())).await?;
     tracing::info!(listen = %node.listen, "ready");
     if welcome {
         println!("{}", millrace::http::demo::welcome(&node.ctx, node.listen)?);

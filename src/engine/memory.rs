@@ -1,5 +1,6 @@
 //! The engine of a single node: everything is here, nobody else has to hear of it.
 
+mod leases;
 mod notes;
 
 use std::collections::{HashMap, HashSet};
@@ -12,6 +13,8 @@ use crate::clock::Clock;
 
 use super::{Bus, Engine, Limits, Presence, Topic, Usage, window_end};
 
+pub use leases::Leasing;
+
 /// A memory engine.
 pub fn engine(clock: Clock) -> Engine {
     let memory = Arc::new(Memory::default());
@@ -19,7 +22,8 @@ pub fn engine(clock: Clock) -> Engine {
         bus: memory.clone(),
         presence: memory.clone(),
         limits: Arc::new(Counters::default()),
-        notes: Arc::new(notes::MemoryNotes::new(clock)),
+        notes: Arc::new(notes::MemoryNotes::new(clock.clone())),
+        leases: Arc::new(Leasing::new(clock)),
     }
 }
 

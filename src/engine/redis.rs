@@ -6,6 +6,7 @@
 
 mod bus;
 mod client;
+mod leases;
 mod limits;
 mod notes;
 mod presence;
@@ -30,8 +31,14 @@ pub async fn engine(config: &config::Redis, node: &str) -> redis::RedisResult<(E
     let (bus, incoming) = bus::RedisBus::start(config, client.clone(), node).await?;
     let presence = presence::RedisPresence::new(client.clone(), config.prefix.clone(), node.to_owned());
     let limits = limits::RedisLimits::start(client.clone(), config.prefix.clone());
-    let notes = notes::RedisNotes::start(client, &config.prefix);
-    let engine =
-        Engine { bus: Arc::new(bus), presence: Arc::new(presence), limits: Arc::new(limits), notes: Arc::new(notes) };
+    let notes = notes::RedisNotes::start(client.clone(), &config.prefix);
+    let leases = leases::RedisLeases { client, prefix: config.prefix.clone() };
+    let engine = Engine {
+        bus: Arc::new(bus),
+        presence: Arc::new(presence),
+        limits: Arc::new(limits),
+        notes: Arc::new(notes),
+        leases: Arc::new(leases),
+    };
     Ok((engine, incoming))
 }

@@ -1,7 +1,8 @@
 //! Notes in Redis, under the names that are documented: one can look at them with any Redis client.
 //!
-//! They stand without the prefix of other keys, so that the names are exactly those of the documents. A value begins with the
-//! prefix instead: where several deployments share a Redis, another one's note is no note (docs/adr/0011).
+//! They stand without the prefix of other keys, so that the names are exactly those of the documents. A draft begins with the
+//! prefix instead: where several deployments share a Redis, another one's note is no note (docs/adr/0011). A session is
+//! the user's name and nothing else, as documented; its id is unique enough.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -49,9 +50,17 @@ impl RedisNotes {
         }
     }
 
-    async fn read(&self, name: &str) -> RedisResult<Option<Bytes>> {
+    async fn read(&self, name: &str, seal: &[u8]) -> RedisResult<Option<Bytes>> {
         let value: Option<Vec<u8>> = self.client.command(redis::cmd("GET").arg(name)).await?;
-        Ok(value.and_then(|value| value.strip_prefix(&self.seal[..]).map(Bytes::copy_from_slice)))
+        Ok(value.and_then(|value| value.strip_prefix(seal).map(Bytes::copy_from_slice)))
+    }
+
+    /// What the value of a note begins with.
+    fn seal_of(&self, note: Note<'_>) -> &[u8] {
+        match note {
+            Note::Draft { .. } => &self.seal,
+            Note::Session { .. } => b"",
+        }
     }
 }
 
@@ -59,7 +68,7 @@ impl RedisNotes {
 impl Notes for RedisNotes {
     async fn put(&self, note: Note<'_>, value: &[u8], life: Duration) {
         let name = note.name();
-        let sealed = [&self.seal[..], value].concat();
+        let sealed = [self.seal_of(note), value].concat();
         let command = redis::cmd("SET").arg(&name).arg(sealed).arg("PX").arg(life.as_millis() as u64).to_owned();
         match self.client.command::<()>(&command).await {
             Ok(()) => drop(self.doubtful.names().remove(&name)),
@@ -72,7 +81,7 @@ impl Notes for RedisNotes {
         if self.doubtful.names().contains(&name) {
             return None;
         }
-        self.read(&name).await.ok().flatten()
+        self.read(&name, self.seal_of(note)).await.ok().flatten()
     }
 
     async fn remove(&self, note: Note<'_>) {
