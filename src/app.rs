@@ -29,6 +29,7 @@ use crate::snowflakes::Snowflakes;
 use crate::store::appender::Appender;
 use crate::store::{Address, Store};
 use crate::ws::connect::StreamDialect;
+use crate::ws::rooms::RoomsDialect;
 use crate::{jobs, limits, telemetry};
 
 /// Why a node did not start, in words for whoever runs it.
@@ -121,7 +122,7 @@ impl Node {
             }
         };
         let objects = object_store::open(&config.uploads).map_err(StartError)?;
-        let dialects: Vec<Arc<dyn Dialect>> = vec![Arc::new(StreamDialect)];
+        let dialects: Vec<Arc<dyn Dialect>> = vec![Arc::new(StreamDialect), Arc::new(RoomsDialect)];
         let (notify, absences) = notify::channel();
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let realtime =
@@ -131,6 +132,7 @@ impl Node {
         let (appender, mut background) = Appender::start(&store, config.writers, announcer.clone());
         let ctx = Arc::new(Ctx {
             tokens: Tokens::new(&config.api_secret),
+            room_tokens: Tokens::new(&config.rooms.jwt_secret).with_leeway(limits::ROOM_TOKEN_LEEWAY_SECONDS),
             snowflakes: Snowflakes::new(engine.leases.clone(), clock.clone()),
             clock,
             store: store.clone(),

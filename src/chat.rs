@@ -16,6 +16,7 @@ pub mod notifications;
 pub mod reactions;
 pub mod reads;
 pub mod render;
+pub mod rooms;
 pub mod threads;
 pub mod unread;
 pub mod uploads;

@@ -56,6 +56,7 @@ struct Settings {
     redis: RedisSettings,
     uploads: UploadSettings,
     rate_limits: RateLimitSettings,
+    rooms: RoomSettings,
     log: LogSettings,
 }
 
@@ -72,6 +73,7 @@ impl Default for Settings {
             redis: RedisSettings::default(),
             uploads: UploadSettings::default(),
             rate_limits: RateLimitSettings::default(),
+            rooms: RoomSettings::default(),
             log: LogSettings::default(),
         }
     }
@@ -162,6 +164,41 @@ pub enum LogFormat {
     Json,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RoomSettings {
+    enabled: Option<bool>,
+    jwt_secret: Option<Secret>,
+    anonymous: Option<bool>,
+    off: String,
+}
+
+/// The parts of the rooms surface that can be switched off one by one. `adapter` is every call beside the documented nine.
+pub const ROOM_SURFACES: &[&str] = &[
+    "ws-auth",
+    "connection-id",
+    "register-subscriptions",
+    "editing-audit-state",
+    "draft",
+    "config",
+    "messages",
+    "members",
+    "ws",
+    "adapter",
+];
+
+/// The rooms surface.
+#[derive(Clone, Debug)]
+pub struct Rooms {
+    pub enabled: bool,
+    /// Signs the tokens that this surface takes; the API secret unless there is another issuer.
+    pub jwt_secret: Secret,
+    /// Let sockets without a good token in, as the user `anonymous`. For development.
+    pub anonymous: bool,
+    /// Names from [`ROOM_SURFACES`] that are answered with 404.
+    pub off: Vec<String>,
+}
+
 /// What the command line adds.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
@@ -214,6 +251,7 @@ pub struct Config {
     pub redis: Option<Redis>,
     pub uploads: Uploads,
     pub rate_limits: RateLimitSettings,
+    pub rooms: Rooms,
     pub log: LogSettings,
 }
 
@@ -331,6 +369,22 @@ impl Config {
         {
             problems.push(format!("public_url = \"{url}\" does not begin with http:// or https://"));
         }
+        let rooms = Rooms {
+            enabled: settings.rooms.enabled.unwrap_or(known),
+            jwt_secret: settings.rooms.jwt_secret.unwrap_or_else(|| api_secret.clone()),
+            anonymous: settings.rooms.anonymous.unwrap_or(known),
+            off: settings.rooms.off.split(',').map(str::trim).filter(|name| !name.is_empty()).map(Into::into).collect(),
+        };
+        if let Some(name) = rooms.off.iter().find(|name| !ROOM_SURFACES.contains(&name.as_str())) {
+            problems.push(format!("[rooms] off: there is no {name}, only {}", ROOM_SURFACES.join(", ")));
+        }
+        if rooms.anonymous && !known {
+            problems
+                .push("[rooms] anonymous = true lets everybody in: it works with the development secret only".into());
+        }
+        if !known && rooms.jwt_secret.reveal().len() < API_SECRET_BYTES_MIN {
+            problems.push(format!("[rooms] jwt_secret has fewer than {API_SECRET_BYTES_MIN} bytes"));
+        }
         if settings.rate_limits.factor == 0 {
             problems.push("[rate_limits] factor is at least 1; enforce = false switches the limits off".into());
         }
@@ -356,6 +410,7 @@ impl Config {
                 None => Uploads::Directory(settings.data_dir.join("uploads")),
             },
             rate_limits: settings.rate_limits,
+            rooms,
             log: settings.log,
             data_dir: settings.data_dir,
         })

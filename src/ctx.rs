@@ -21,6 +21,8 @@ pub struct Ctx {
     pub config: Config,
     pub clock: Clock,
     pub tokens: Tokens,
+    /// Those of the rooms surface, which may have another issuer.
+    pub room_tokens: Tokens,
     pub store: Store,
     pub appender: Appender,
     pub caches: Arc<Caches>,

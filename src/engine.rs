@@ -67,6 +67,9 @@ pub trait Presence: Send + Sync {
     /// How many users watch each channel.
     async fn watcher_counts(&self, channels: &[i64]) -> Vec<i64>;
 
+    /// Those of the channels that a user watches, on any node.
+    async fn watched(&self, user: &str, channels: &[i64]) -> Vec<i64>;
+
     /// A page of the users who watch a channel, in no order that means anything.
     async fn watchers(&self, channel: i64, limit: usize, offset: usize) -> Vec<String>;
 

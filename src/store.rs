@@ -17,6 +17,7 @@ pub mod messages;
 pub mod mutes;
 pub mod query;
 pub mod reactions;
+pub mod rooms;
 pub mod threads;
 pub mod unread;
 pub mod uploads;

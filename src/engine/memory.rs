@@ -90,6 +90,12 @@ impl Presence for Memory {
         channels.iter().map(|channel| watchers.get(channel).map_or(0, |users| users.len() as i64)).collect()
     }
 
+    async fn watched(&self, user: &str, channels: &[i64]) -> Vec<i64> {
+        let watchers = lock(&self.watchers);
+        let watches = |channel: &&i64| watchers.get(*channel).is_some_and(|users| users.contains(user));
+        channels.iter().filter(watches).copied().collect()
+    }
+
     async fn watchers(&self, channel: i64, limit: usize, offset: usize) -> Vec<String> {
         let watchers = lock(&self.watchers);
         let users = watchers.get(&channel).into_iter().flatten();

@@ -19,6 +19,7 @@ mod presence;
 mod reactions;
 mod reads;
 mod replies;
+mod rooms;
 mod sync;
 mod uploads;
 mod users;
