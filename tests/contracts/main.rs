@@ -12,6 +12,7 @@ mod drafts;
 mod events;
 mod filters;
 mod http;
+mod leases;
 mod members;
 mod messages;
 mod permissions;
