@@ -114,14 +114,14 @@ impl Note<'_> {
     }
 }
 
-/// Remembers notes until they are taken away or their time is over. One that cannot be reached is not there.
+/// Remembers notes until they are taken away or their time is over. One that cannot be reached is not there, and one that could
+/// not be taken away stays for its time: nobody may rest on a note what Postgres can say.
 #[async_trait]
 pub trait Notes: Send + Sync {
     async fn put(&self, note: Note<'_>, value: &[u8], life: Duration);
 
     async fn get(&self, note: Note<'_>) -> Option<Bytes>;
 
-    /// Returns when no node finds it any more.
     async fn remove(&self, note: Note<'_>);
 }
 

@@ -163,7 +163,7 @@ pub const THREAD_PARTICIPANTS_MAX: usize = 10;
 
 pub const DRAFTS_LIMIT_DEFAULT: i64 = 25;
 pub const DRAFTS_LIMIT_MAX: i64 = 100;
-/// How long the cluster keeps a draft in front of the table.
+/// How long the cluster keeps a draft beside the table.
 pub const DRAFT_CACHE_LIFE: Duration = Duration::from_hours(24);
 
 // ---- Reactions

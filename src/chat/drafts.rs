@@ -1,9 +1,8 @@
 //! Drafts: what somebody has begun to write in a channel or a thread. Nobody else sees it.
 //!
-//! The table is the truth. In front of it stands what the cluster keeps for a day under the name that the rooms surface documents
-//! (`draft:{user}:{room}`), written before the table and dropped after it, so that it is never older than the table: a draft
-//! that is sent or deleted is gone at once on every node (docs/adr/0011). Nothing is kept when a draft is read, because
-//! what was read may have been sent in the meantime.
+//! The table is the truth, and answers: a draft that is sent or deleted is gone at once on every node. Beside it stands what
+//! the cluster keeps for a day under the name that the rooms surface documents (`draft:{user}:{room}`), for whoever looks there,
+//! and for us when Postgres cannot be asked (docs/adr/0011).
 
 mod delete;
 mod get;

@@ -31,7 +31,7 @@ pub async fn engine(config: &config::Redis, node: &str) -> redis::RedisResult<(E
     let (bus, incoming) = bus::RedisBus::start(config, client.clone(), node).await?;
     let presence = presence::RedisPresence::new(client.clone(), config.prefix.clone(), node.to_owned());
     let limits = limits::RedisLimits::start(client.clone(), config.prefix.clone());
-    let notes = notes::RedisNotes::start(client.clone(), &config.prefix);
+    let notes = notes::RedisNotes::new(client.clone(), &config.prefix);
     let leases = leases::RedisLeases { client, prefix: config.prefix.clone() };
     let engine = Engine {
         bus: Arc::new(bus),

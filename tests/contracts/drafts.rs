@@ -169,6 +169,18 @@ async fn redis_has_it_for_a_day_under_its_documented_name() {
     services::redis(&format!("SET {key} nonsense"));
     assert_eq!(ada.get(DRAFT).await.ok()["draft"]["message"]["text"], "hello");
     save(&ada, json!({"text": "hello"})).await;
+    assert_eq!(ada.get(DRAFT).await.ok()["draft"]["message"]["text"], "hello");
+    // When Postgres cannot be asked, it answers instead.
+    app.sql("ALTER TABLE drafts RENAME TO nothing").await;
+    app.sql("CREATE FUNCTION away() RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE SQLSTATE '57P03'; END $$").await;
+    app.sql("CREATE VIEW drafts AS SELECT away() AS user_id, channel_id, parent_id, message, created_at FROM nothing")
+        .await;
+    assert_eq!(ada.get(DRAFT).await.ok()["draft"]["message"]["text"], "hello");
+    services::redis(&format!("DEL {key}"));
+    assert_eq!(ada.get(DRAFT).await.refused().0, 503);
+    app.sql("DROP VIEW drafts").await;
+    app.sql("ALTER TABLE nothing RENAME TO drafts").await;
+    save(&ada, json!({"text": "hello"})).await;
     ada.say("messaging:lobby", "hello").await;
     assert_eq!(services::redis(&format!("EXISTS {key}")).trim(), ":0");
     app.stop().await;

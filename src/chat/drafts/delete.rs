@@ -25,7 +25,7 @@ pub async fn delete_draft(ctx: &Ctx, caller: &Caller, cid: &Cid, parent_id: Opti
     Ok(())
 }
 
-/// A draft's row is gone; the rest of it goes now. Returns when no node answers with it any more.
+/// A draft's row is gone; the rest of it goes now.
 pub async fn sent(ctx: &Ctx, access: &ChannelAccess, user: &str, parent_id: Option<&str>) {
     let parent_id = parent_id.unwrap_or_default();
     ctx.engine.notes.remove(note(user, access.cid(), parent_id)).await;

@@ -9,6 +9,7 @@ use super::{note, shown};
 use crate::access::{self, Action, Caller, ChannelAccess};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
+use crate::store::StoreError;
 use crate::store::drafts::Draft;
 
 /// The caller's draft for a channel, or for a thread of it.
@@ -24,13 +25,17 @@ pub async fn get_draft(ctx: &Ctx, caller: &Caller, cid: &Cid, parent_id: Option<
     Ok(shown(ctx, &[draft], &channels).await?.remove(0))
 }
 
+/// The row; and only if Postgres cannot be asked, the note. A note may stay a moment longer than its row.
 async fn find(ctx: &Ctx, access: &ChannelAccess, user: &str, parent_id: &str) -> Result<Option<Draft>> {
-    let noted = ctx.engine.notes.get(note(user, access.cid(), parent_id)).await;
-    let noted: Option<Draft> = noted.and_then(|note| serde_json::from_slice(&note).ok());
-    if let Some(draft) = noted.filter(|draft| draft.channel_id == access.key() && draft.user_id == user) {
-        return Ok(Some(draft));
+    match ctx.store.draft(user, access.key(), parent_id).await {
+        Err(away @ StoreError::Unavailable(_)) => {
+            let noted = ctx.engine.notes.get(note(user, access.cid(), parent_id)).await;
+            let noted: Option<Draft> = noted.and_then(|note| serde_json::from_slice(&note).ok());
+            let draft = noted.filter(|draft| draft.channel_id == access.key() && draft.user_id == user);
+            draft.map(Some).ok_or_else(|| away.into())
+        }
+        known => Ok(known?),
     }
-    Ok(ctx.store.draft(user, access.key(), parent_id).await?)
 }
 
 /// A user's drafts for channels, as channel states carry them: without the channel, which stands beside it.

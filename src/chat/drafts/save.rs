@@ -42,8 +42,8 @@ pub async fn save_draft(ctx: &Ctx, caller: &Caller, cid: &Cid, request: MessageR
         },
     };
     let note = note(&user, cid, &draft.parent_id);
-    // First the note, then the row: what deletes the row drops the note after it, so no order of the two leaves a note without
-    // its row.
+    // First the note, then the row: what deletes the row drops the note after it, so no order of the two leaves a note for a
+    // day without its row.
     ctx.engine.notes.put(note, &serde_json::to_vec(&draft)?, limits::DRAFT_CACHE_LIFE).await;
     if let Err(error) = ctx.store.put_draft(&draft).await {
         ctx.engine.notes.remove(note).await;
