@@ -26,9 +26,11 @@ use crate::outside::object_store;
 use crate::outside::push::Pusher;
 use crate::realtime::remote::Remote;
 use crate::realtime::{CloseReason, Dialect, Realtime, notify};
+use crate::snowflakes::Snowflakes;
 use crate::store::appender::Appender;
 use crate::store::{Address, Store};
 use crate::ws::connect::StreamDialect;
+use crate::ws::rooms::RoomsDialect;
 use crate::{jobs, limits, telemetry};
 
 /// Why a node did not start, in words for whoever runs it.
@@ -113,7 +115,7 @@ impl Node {
         let caches = Arc::new(caches);
         let name = crate::ids::unguessable()[..12].to_owned();
         let (engine, incoming) = match &config.redis {
-            None => (memory::engine(), None),
+            None => (memory::engine(clock.clone()), None),
             Some(redis_config) => {
                 let (engine, incoming) = engine::redis::engine(redis_config, &name)
                     .await
@@ -124,7 +126,7 @@ impl Node {
         let objects = object_store::open(&config.uploads).map_err(StartError)?;
         let vapid_key = store.vapid_key(&Pusher::new_key()).await.map_err(|error| StartError(error.to_string()))?;
         let pusher = Pusher::new(&config.push, &vapid_key, clock.clone()).map_err(StartError)?;
-        let dialects: Vec<Arc<dyn Dialect>> = vec![Arc::new(StreamDialect)];
+        let dialects: Vec<Arc<dyn Dialect>> = vec![Arc::new(StreamDialect), Arc::new(RoomsDialect)];
         let (notify, absences) = notify::channel();
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let realtime =
@@ -134,6 +136,8 @@ impl Node {
         let (appender, mut background) = Appender::start(&store, config.writers, announcer.clone());
         let ctx = Arc::new(Ctx {
             tokens: Tokens::new(&config.api_secret),
+            room_tokens: Tokens::new(&config.rooms.jwt_secret).with_leeway(limits::ROOM_TOKEN_LEEWAY_SECONDS),
+            snowflakes: Snowflakes::new(engine.leases.clone(), clock.clone()),
             clock,
             store: store.clone(),
             appender,

@@ -57,6 +57,7 @@ struct Settings {
     uploads: UploadSettings,
     push: PushSettings,
     rate_limits: RateLimitSettings,
+    rooms: RoomSettings,
     log: LogSettings,
 }
 
@@ -74,6 +75,7 @@ impl Default for Settings {
             uploads: UploadSettings::default(),
             push: PushSettings::default(),
             rate_limits: RateLimitSettings::default(),
+            rooms: RoomSettings::default(),
             log: LogSettings::default(),
         }
     }
@@ -136,6 +138,22 @@ pub struct PushSettings {
     pub allow_loopback: bool,
 }
 
+impl PushSettings {
+    fn check(&self, listen: SocketAddr, problems: &mut Vec<String>) {
+        if let Some(contact) = &self.contact
+            && !contact.starts_with("mailto:")
+            && !contact.starts_with("https://")
+        {
+            problems.push(format!("[push] contact = \"{contact}\" does not begin with mailto: or https://"));
+        }
+        if self.allow_loopback && !is_loopback(listen.ip()) {
+            problems.push(format!(
+                "[push] allow_loopback lets users make the server call this machine: not while listening on {listen}"
+            ));
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RateLimitSettings {
@@ -172,6 +190,64 @@ impl Default for LogSettings {
 pub enum LogFormat {
     Text,
     Json,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RoomSettings {
+    enabled: Option<bool>,
+    jwt_secret: Option<Secret>,
+    anonymous: Option<bool>,
+    off: String,
+}
+
+/// The parts of the rooms surface that can be switched off one by one. `adapter` is every call beside the documented nine.
+pub const ROOM_SURFACES: &[&str] = &[
+    "ws-auth",
+    "connection-id",
+    "register-subscriptions",
+    "editing-audit-state",
+    "draft",
+    "config",
+    "messages",
+    "members",
+    "ws",
+    "adapter",
+];
+
+/// The rooms surface.
+#[derive(Clone, Debug)]
+pub struct Rooms {
+    pub enabled: bool,
+    /// Signs the tokens that this surface takes; the API secret unless there is another issuer.
+    pub jwt_secret: Secret,
+    /// Let sockets without a good token in, as the user `anonymous`. For development.
+    pub anonymous: bool,
+    /// Names from [`ROOM_SURFACES`] that are answered with 404.
+    pub off: Vec<String>,
+}
+
+impl Rooms {
+    /// `known`: the API secret is the development one, which everybody knows.
+    fn checked(settings: RoomSettings, api_secret: &Secret, known: bool, problems: &mut Vec<String>) -> Self {
+        let rooms = Self {
+            enabled: settings.enabled.unwrap_or(known),
+            jwt_secret: settings.jwt_secret.unwrap_or_else(|| api_secret.clone()),
+            anonymous: settings.anonymous.unwrap_or(known),
+            off: settings.off.split(',').map(str::trim).filter(|name| !name.is_empty()).map(Into::into).collect(),
+        };
+        if let Some(name) = rooms.off.iter().find(|name| !ROOM_SURFACES.contains(&name.as_str())) {
+            problems.push(format!("[rooms] off: there is no {name}, only {}", ROOM_SURFACES.join(", ")));
+        }
+        if rooms.anonymous && !known {
+            problems
+                .push("[rooms] anonymous = true lets everybody in: it works with the development secret only".into());
+        }
+        if !known && rooms.jwt_secret.reveal().len() < API_SECRET_BYTES_MIN {
+            problems.push(format!("[rooms] jwt_secret has fewer than {API_SECRET_BYTES_MIN} bytes"));
+        }
+        rooms
+    }
 }
 
 /// What the command line adds.
@@ -227,6 +303,7 @@ pub struct Config {
     pub uploads: Uploads,
     pub push: PushSettings,
     pub rate_limits: RateLimitSettings,
+    pub rooms: Rooms,
     pub log: LogSettings,
 }
 
@@ -345,17 +422,8 @@ impl Config {
         {
             problems.push(format!("public_url = \"{url}\" does not begin with http:// or https://"));
         }
-        if let Some(contact) = &settings.push.contact
-            && !contact.starts_with("mailto:")
-            && !contact.starts_with("https://")
-        {
-            problems.push(format!("[push] contact = \"{contact}\" does not begin with mailto: or https://"));
-        }
-        if settings.push.allow_loopback && !is_loopback(listen.ip()) {
-            problems.push(format!(
-                "[push] allow_loopback lets users make the server call this machine: not while listening on {listen}"
-            ));
-        }
+        settings.push.check(listen, &mut problems);
+        let rooms = Rooms::checked(settings.rooms, &api_secret, known, &mut problems);
         if settings.rate_limits.factor == 0 {
             problems.push("[rate_limits] factor is at least 1; enforce = false switches the limits off".into());
         }
@@ -382,6 +450,7 @@ impl Config {
             },
             push: settings.push,
             rate_limits: settings.rate_limits,
+            rooms,
             log: settings.log,
             data_dir: settings.data_dir,
         })

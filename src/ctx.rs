@@ -14,6 +14,7 @@ use crate::events::announce::Announcer;
 use crate::outside::push::Pusher;
 use crate::realtime::Realtime;
 use crate::realtime::remote::Remote;
+use crate::snowflakes::Snowflakes;
 use crate::store::Store;
 use crate::store::appender::Appender;
 
@@ -21,10 +22,13 @@ pub struct Ctx {
     pub config: Config,
     pub clock: Clock,
     pub tokens: Tokens,
+    /// Those of the rooms surface, which may have another issuer.
+    pub room_tokens: Tokens,
     pub store: Store,
     pub appender: Appender,
     pub caches: Arc<Caches>,
     pub engine: Engine,
+    pub snowflakes: Snowflakes,
     pub realtime: Realtime,
     pub remote: Arc<Remote>,
     pub announcer: Arc<Announcer>,

@@ -1,6 +1,6 @@
-//! What the nodes of a cluster share besides Postgres: a bus, presence, rate limits.
+//! What the nodes of a cluster share besides Postgres: a bus, presence, rate limits, notes, leases.
 //!
-//! Three narrow traits with two implementations each: [`memory`] for one node, [`redis`] for many. One conformance suite
+//! Five narrow traits with two implementations each: [`memory`] for one node, [`redis`] for many. One conformance suite
 //! runs on both (`conformance`). Nothing here is the truth about anything that was acknowledged: when Redis is away, the
 //! engine answers with what this node knows, messages arrive through the relay, and nothing is lost.
 
@@ -11,6 +11,7 @@ pub mod redis;
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -69,6 +70,9 @@ pub trait Presence: Send + Sync {
     /// How many users watch each channel.
     async fn watcher_counts(&self, channels: &[i64]) -> Vec<i64>;
 
+    /// Those of the channels that a user watches, on any node.
+    async fn watched(&self, user: &str, channels: &[i64]) -> Vec<i64>;
+
     /// A page of the users who watch a channel, in no order that means anything.
     async fn watchers(&self, channel: i64, limit: usize, offset: usize) -> Vec<String>;
 
@@ -93,12 +97,67 @@ pub trait Limits: Send + Sync {
     fn peek(&self, key: &str, now_seconds: i64) -> Usage;
 }
 
+/// Something small that the cluster remembers for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Note<'a> {
+    /// A draft, in front of its table. `room` is a cid.
+    Draft { user: &'a str, room: &'a str, thread: Option<&'a str> },
+    /// A session of the rooms surface whose user is there, by the session's id.
+    Session { id: u64 },
+}
+
+impl Note<'_> {
+    /// The name under which it is kept.
+    fn name(self) -> String {
+        match self {
+            Self::Draft { user, room, thread: None } => format!("draft:{user}:{room}"),
+            Self::Draft { user, room, thread: Some(thread) } => format!("draft:{user}:{room}:{thread}"),
+            Self::Session { id } => format!("cid:{id}"),
+        }
+    }
+}
+
+/// Remembers notes until they are taken away or their time is over. One that cannot be reached is not there, and one that could
+/// not be taken away stays for its time: nobody may rest on a note what Postgres can say.
+#[async_trait]
+pub trait Notes: Send + Sync {
+    async fn put(&self, note: Note<'_>, value: &[u8], life: Duration);
+
+    async fn get(&self, note: Note<'_>) -> Option<Bytes>;
+
+    async fn remove(&self, note: Note<'_>);
+}
+
+/// What became of a wish to hold a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// It is the holder's, for milliseconds after `floor` and up to `ceiling`. Nobody else has or will have any of them with this
+    /// number. If `floor` is the ceiling that the holder had before, nobody held the number in between.
+    Mine {
+        floor: i64,
+        ceiling: i64,
+    },
+    Taken,
+    /// Nobody knows: the engine does not answer.
+    Away,
+}
+
+/// Lends numbers of nodes, each to one holder at a time.
+#[async_trait]
+pub trait Leases: Send + Sync {
+    /// Takes a number, or keeps it. `from` is the Unix time in milliseconds from which on the holder wants to use it. A number that
+    /// is not held again within its life is free.
+    async fn hold(&self, number: u16, holder: &str, from: i64, life: Duration) -> Hold;
+}
+
 /// An engine, as a set of its parts.
 #[derive(Clone)]
 pub struct Engine {
     pub bus: Arc<dyn Bus>,
     pub presence: Arc<dyn Presence>,
     pub limits: Arc<dyn Limits>,
+    pub notes: Arc<dyn Notes>,
+    pub leases: Arc<dyn Leases>,
 }
 
 /// Length of a rate limit window, in seconds.

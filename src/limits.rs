@@ -111,6 +111,10 @@ pub const PRESENCE_LIFE: Duration = Duration::from_mins(1);
 pub const BUS_PAYLOAD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Messages that may wait to be published.
 pub const BUS_QUEUE_MAX: usize = 65_536;
+/// Notes that one node keeps; more are not kept.
+pub const NOTES_MAX: usize = 100_000;
+/// How long a node's number is its own, and how many milliseconds of ids it may make without asking again.
+pub const SNOWFLAKE_LEASE: Duration = Duration::from_secs(30);
 /// Messages published in one pipeline.
 pub const BUS_PIPELINE_MAX: usize = 128;
 
@@ -156,6 +160,13 @@ pub const RESTRICTED_VISIBILITY_MAX: usize = 100;
 pub const MESSAGES_BY_ID_MAX: usize = 100;
 pub const THREAD_PARTICIPANTS_MAX: usize = 10;
 
+// ---- Drafts
+
+pub const DRAFTS_LIMIT_DEFAULT: i64 = 25;
+pub const DRAFTS_LIMIT_MAX: i64 = 100;
+/// How long the cluster keeps a draft beside the table.
+pub const DRAFT_CACHE_LIFE: Duration = Duration::from_hours(24);
+
 // ---- Reactions
 
 pub const REACTION_TYPE_CHARS_MAX: usize = 255;
@@ -164,6 +175,35 @@ pub const REACTION_SCORE_MAX: i64 = 1_000_000;
 pub const LATEST_REACTIONS: usize = 10;
 pub const REACTIONS_LIMIT_DEFAULT: i64 = 10;
 pub const REACTIONS_LIMIT_MAX: i64 = 300;
+
+// ---- Rooms
+
+/// Items in the lists of the rooms surface that have no page of their own.
+pub const ROOM_LIST_MAX: i64 = 100;
+pub const ROOM_PAGE_DEFAULT: i64 = 20;
+pub const ROOM_PAGE_MAX: i64 = 100;
+/// Text of a poll, a reminder and the like.
+pub const ROOM_TEXT_CHARS_MAX: usize = 5_000;
+/// Rooms of a user, the most recently active ones, that hear what it edits when it does not say where.
+pub const EDITING_ROOMS_MAX: i64 = 100;
+/// A token from `/api/token/` and `/api/refresh-token/`.
+pub const ROOM_TOKEN_SECONDS: i64 = 24 * 60 * 60;
+/// The token inside the URL from `/api/ws-auth/`.
+pub const WS_AUTH_SECONDS: i64 = 5 * 60;
+/// By how much the clocks of those who sign tokens for the rooms surface may differ.
+pub const ROOM_TOKEN_LEEWAY_SECONDS: i64 = 30;
+/// A session of the rooms surface is there for this long after its last sign of life.
+pub const SESSION_LIFE: Duration = Duration::from_mins(1);
+/// How often an open socket gives one.
+pub const SESSION_RENEWAL: Duration = Duration::from_secs(20);
+/// Who began to type and says nothing more has stopped after this.
+pub const TYPING_LIFE: Duration = Duration::from_secs(5);
+/// What a socket of the rooms surface may send at once.
+pub const ROOM_FRAMES_BURST: f64 = 30.0;
+/// And then per second.
+pub const ROOM_FRAMES_PER_SECOND: f64 = 5.0;
+/// Rooms on one socket.
+pub const ROOMS_PER_SOCKET_MAX: usize = 100;
 
 // ---- Uploads
 

@@ -51,6 +51,8 @@ pub enum CloseReason {
     Lost,
     /// The client sent too much in too short a time.
     RateLimited,
+    /// Nobody vouches for the client.
+    Unauthenticated,
 }
 
 /// The writing half of a socket.
@@ -67,7 +69,7 @@ pub trait Socket: Send + Sync {
 
 /// How a kind of socket speaks. Events are encoded once for all sockets of a dialect.
 pub trait Dialect: Send + Sync {
-    /// The frame for an event, or nothing if this dialect has no word for it.
+    /// What the sockets of this dialect are sent for an event, or nothing if it has no word for it.
     fn encode(&self, event: &Event) -> Option<Bytes>;
 
     /// The frames that show the peer that the connection lives.

@@ -9,3 +9,4 @@ pub mod connect;
 pub mod connection;
 pub mod frame;
 pub mod queue;
+pub mod rooms;

@@ -18,6 +18,12 @@ const TOKEN_BYTES_MAX: usize = 8 * 1024;
 pub struct Claims {
     #[serde(default, deserialize_with = "text")]
     pub user_id: Option<String>,
+    /// The user in tokens of other issuers.
+    #[serde(default, deserialize_with = "text")]
+    pub sub: Option<String>,
+    /// Of somebody whom the issuer knows by it.
+    #[serde(default, deserialize_with = "text")]
+    pub email: Option<String>,
     #[serde(default, deserialize_with = "truth")]
     pub server: bool,
     #[serde(default, deserialize_with = "seconds")]
@@ -50,11 +56,20 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Op
     Ok(Option::<f64>::deserialize(deserializer)?.map(|seconds| seconds as i64))
 }
 
+#[derive(Serialize, Deserialize)]
+struct SessionClaims {
+    /// A number of 64 bits, which JSON does not hold.
+    session: String,
+    session_of: String,
+}
+
 /// Signs and reads the tokens of one app.
 pub struct Tokens {
     encoding: EncodingKey,
     decoding: DecodingKey,
     verified: Validation,
+    /// By how much clocks may differ about the end and the beginning of a token.
+    leeway_seconds: i64,
 }
 
 impl Tokens {
@@ -69,7 +84,14 @@ impl Tokens {
             encoding: EncodingKey::from_secret(secret.reveal().as_bytes()),
             decoding: DecodingKey::from_secret(secret.reveal().as_bytes()),
             verified,
+            leeway_seconds: 0,
         }
+    }
+
+    /// The same for issuers whose clocks are not ours.
+    #[must_use]
+    pub fn with_leeway(self, seconds: i64) -> Self {
+        Self { leeway_seconds: seconds, ..self }
     }
 
     /// Reads a token and checks its signature and times.
@@ -94,13 +116,13 @@ impl Tokens {
                 }
             })?;
         let claims = claims.claims;
-        if claims.exp.is_some_and(|end| end <= now.seconds()) {
+        if claims.exp.is_some_and(|end| end <= now.seconds() - self.leeway_seconds) {
             return Err(Error::new(Kind::TokenExpired, "Token is expired"));
         }
-        if claims.nbf.is_some_and(|start| start > now.seconds()) {
+        if claims.nbf.is_some_and(|start| start > now.seconds() + self.leeway_seconds) {
             return Err(Error::new(Kind::TokenNotYetValid, "Token is not valid yet"));
         }
-        if claims.iat.is_some_and(|issued| issued > now.seconds() + CLOCK_SKEW_SECONDS) {
+        if claims.iat.is_some_and(|issued| issued > now.seconds() + CLOCK_SKEW_SECONDS.max(self.leeway_seconds)) {
             return Err(Error::new(Kind::TokenIssuedInFuture, "Token used before issue at (iat)"));
         }
         Ok(claims)
@@ -121,6 +143,21 @@ impl Tokens {
         }
         let claims = UserClaims { user_id, iat: issued_at, exp: expires_at };
         jsonwebtoken::encode(&Header::default(), &claims, &self.encoding).map_err(Error::internal)
+    }
+
+    /// What a browser keeps of its session: who it is, and by which id. It names its user in a claim that no call takes for one.
+    ///
+    /// # Errors
+    /// None in practice: our own claims always serialise.
+    pub fn for_session(&self, user_id: &str, session: u64) -> Result<String> {
+        let claims = SessionClaims { session: session.to_string(), session_of: user_id.into() };
+        jsonwebtoken::encode(&Header::default(), &claims, &self.encoding).map_err(Error::internal)
+    }
+
+    /// The session that [`Tokens::for_session`] wrote for this user.
+    pub fn read_session(&self, token: &str, user_id: &str) -> Option<u64> {
+        let claims = jsonwebtoken::decode::<SessionClaims>(token, &self.decoding, &self.verified).ok()?.claims;
+        (claims.session_of == user_id).then(|| claims.session.parse().ok())?
     }
 
     /// A token for a server: it may do everything, for everybody.

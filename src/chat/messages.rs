@@ -6,6 +6,7 @@ pub mod delete;
 pub mod draft;
 pub mod history;
 pub mod policy;
+pub mod restore;
 pub mod send;
 pub mod update;
 

@@ -10,6 +10,7 @@ use testkit::services::{redis_cluster_urls, redis_url};
 
 use super::redis::Incoming;
 use super::{Engine, LIMIT_WINDOW_SECONDS, Topic, memory, redis};
+use crate::clock::Clock;
 use crate::config::{self, Secret};
 
 /// Nodes of one deployment that nobody else uses.
@@ -117,7 +118,7 @@ async fn together([(here, mut hears_here), (there, mut hears_there)]: [(Engine, 
 
 #[tokio::test]
 async fn memory_alone() {
-    alone(&memory::engine()).await;
+    alone(&memory::engine(Clock::default())).await;
 }
 
 #[tokio::test]

@@ -1,17 +1,30 @@
 //! The engine of a single node: everything is here, nobody else has to hear of it.
 
+mod leases;
+mod notes;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::clock::Clock;
+
 use super::{Bus, Engine, Limits, Presence, Topic, Usage, window_end};
 
+pub use leases::Leasing;
+
 /// A memory engine.
-pub fn engine() -> Engine {
+pub fn engine(clock: Clock) -> Engine {
     let memory = Arc::new(Memory::default());
-    Engine { bus: memory.clone(), presence: memory.clone(), limits: Arc::new(Counters::default()) }
+    Engine {
+        bus: memory.clone(),
+        presence: memory.clone(),
+        limits: Arc::new(Counters::default()),
+        notes: Arc::new(notes::MemoryNotes::new(clock.clone())),
+        leases: Arc::new(Leasing::new(clock)),
+    }
 }
 
 #[derive(Default)]
@@ -79,6 +92,12 @@ impl Presence for Memory {
     async fn watcher_counts(&self, channels: &[i64]) -> Vec<i64> {
         let watchers = lock(&self.watchers);
         channels.iter().map(|channel| watchers.get(channel).map_or(0, |users| users.len() as i64)).collect()
+    }
+
+    async fn watched(&self, user: &str, channels: &[i64]) -> Vec<i64> {
+        let watchers = lock(&self.watchers);
+        let watches = |channel: &&i64| watchers.get(*channel).is_some_and(|users| users.contains(user));
+        channels.iter().filter(watches).copied().collect()
     }
 
     async fn watchers(&self, channel: i64, limit: usize, offset: usize) -> Vec<String> {

@@ -11,7 +11,8 @@ use utoipa::openapi::{ContentBuilder, ObjectBuilder, Ref, RefOr, Required, Respo
 use utoipa::{Modify, OpenApi};
 
 use super::stream::{
-    app, channel_types, channels, events, members, messages, moderation, push, reactions, reads, sync, uploads, users,
+    app, channel_types, channels, drafts, events, members, messages, moderation, push, reactions, reads, sync, uploads,
+    users,
 };
 use crate::ws;
 
@@ -35,6 +36,7 @@ use crate::ws;
         reactions::send_reaction, reactions::delete_reaction, reactions::get_reactions,
         reads::mark_read, reads::mark_unread, reads::mark_channels_read, reads::mark_delivered, reads::unread_counts,
         reads::unread_counts_batch,
+        drafts::create_draft, drafts::get_draft, drafts::delete_draft, drafts::query_drafts,
         events::send_event, sync::sync,
         moderation::mute_user, moderation::unmute_user, moderation::mute_channel, moderation::unmute_channel,
         push::create_device, push::list_devices, push::delete_device, push::update_push_preferences,

@@ -15,13 +15,15 @@ use axum::routing::MethodRouter;
 use super::middleware::slash::TrailingSlash;
 use super::middleware::{cors, observe};
 use super::stream::{
-    app, channel_types, channels, events, members, messages, moderation, push, reactions, reads, sync, uploads, users,
+    app, channel_types, channels, drafts, events, members, messages, moderation, push, reactions, reads, sync, uploads,
+    users,
 };
-use super::{demo, files, health};
+use super::{demo, files, health, rooms};
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind};
 use crate::ws;
 
+#[derive(Clone)]
 struct Route {
     method: Method,
     path: &'static str,
@@ -94,6 +96,11 @@ fn stream() -> Vec<Route> {
         get    "/unread/"                                    UnreadCounts               => reads::unread_counts;
         post   "/unread_batch/"                              UnreadCountsBatch          => reads::unread_counts_batch;
 
+        post   "/channels/{type}/{id}/draft/"                CreateDraft                => drafts::create_draft;
+        get    "/channels/{type}/{id}/draft/"                GetDraft                   => drafts::get_draft;
+        delete "/channels/{type}/{id}/draft/"                DeleteDraft                => drafts::delete_draft;
+        post   "/drafts/query/"                              QueryDrafts                => drafts::query_drafts;
+
         post   "/channels/{type}/{id}/event/"                SendEvent                  => events::send_event;
         post   "/sync/"                                      Sync                       => sync::sync;
 
@@ -120,6 +127,102 @@ fn stream() -> Vec<Route> {
     }
 }
 
+/// The rooms surface. Paths of rooms are also served without `/api`.
+fn rooms() -> Vec<Route> {
+    routes! {
+        get    "/api/ws-auth/"                               RoomsWsAuth                => rooms::session::ws_auth;
+        get    "/api/connection-id/"                         RoomsConnectionId          => rooms::session::connection_id;
+        post   "/api/editing-audit-state/"                   RoomsEditingAuditState     => rooms::editing::editing_audit_state;
+        post   "/api/rooms/{room}/draft/"                    RoomsSaveDraft             => rooms::drafts::save;
+        get    "/api/rooms/{room}/draft/"                    RoomsGetDraft              => rooms::drafts::get;
+        delete "/api/rooms/{room}/draft/"                    RoomsDeleteDraft           => rooms::drafts::delete;
+        get    "/api/rooms/{room}/config/"                   RoomsGetConfig             => rooms::config::config;
+        get    "/api/rooms/{room}/messages/"                 RoomsGetMessages           => rooms::messages::list;
+        post   "/api/rooms/{room}/messages/"                 RoomsSendMessage           => rooms::messages::send;
+        get    "/api/rooms/{room}/members/"                  RoomsGetMembers            => rooms::channels::members;
+        get    "/ws/{room}/"                                 RoomsConnectRoom           => ws::rooms::room;
+        get    "/ws/"                                        RoomsConnect               => ws::rooms::rooms;
+
+        get    "/api/token/"                                 RoomsGetToken              => rooms::session::token;
+        get    "/api/refresh-token/"                         RoomsRefreshToken          => rooms::session::refresh_token;
+        post   "/api/sync-user/"                             RoomsSyncUser              => rooms::session::sync_user;
+        delete "/api/session/"                               RoomsEndSession            => rooms::session::end_session;
+        get    "/api/client-id/"                             RoomsClientId              => rooms::session::client_id;
+        get    "/api/user/"                                  RoomsGetUser               => rooms::session::user;
+        get    "/api/users/"                                 RoomsGetUsers              => rooms::session::users;
+        get    "/api/disconnected/"                          RoomsDisconnected          => rooms::session::disconnected;
+        get    "/api/initialized/"                           RoomsInitialized           => rooms::session::initialized;
+        post   "/api/user-agent/"                            RoomsPutUserAgent          => rooms::session::put_user_agent;
+        get    "/api/user-agent/"                            RoomsGetUserAgent          => rooms::session::get_user_agent;
+        post   "/api/core-user-agent/"                       RoomsPutCoreUserAgent      => rooms::session::put_core_user_agent;
+        get    "/api/core-user-agent/"                       RoomsGetCoreUserAgent      => rooms::session::get_core_user_agent;
+        get    "/api/app-settings/"                          RoomsAppSettings           => rooms::session::app_settings;
+
+        get    "/api/rooms/"                                 RoomsList                  => rooms::channels::list;
+        post   "/api/rooms/"                                 RoomsCreate                => rooms::channels::create;
+        get    "/api/rooms/active/"                          RoomsListActive            => rooms::channels::active;
+        get    "/api/rooms/{room}/"                          RoomsGet                   => rooms::channels::get;
+        post   "/api/rooms/{room}/mark_read/"                RoomsMarkRead              => rooms::channels::mark_read;
+        post   "/api/rooms/{room}/mark_unread/"              RoomsMarkUnread            => rooms::channels::mark_unread;
+        post   "/api/rooms/{room}/archive/"                  RoomsArchive               => rooms::channels::archive;
+        post   "/api/rooms/{room}/unarchive/"                RoomsUnarchive             => rooms::channels::unarchive;
+        post   "/api/rooms/{room}/truncate/"                 RoomsTruncate              => rooms::channels::truncate;
+        post   "/api/rooms/{room}/hide/"                     RoomsHide                  => rooms::channels::hide;
+        post   "/api/rooms/{room}/show/"                     RoomsShow                  => rooms::channels::show;
+        get    "/api/rooms/{room}/count_unread/"             RoomsCountUnread           => rooms::channels::count_unread;
+        get    "/api/rooms/{room}/last_read/"                RoomsLastRead              => rooms::channels::last_read;
+        get    "/api/rooms/{room}/read/"                     RoomsRead                  => rooms::channels::read;
+        get    "/api/rooms/{room}/cooldown/"                 RoomsCooldown              => rooms::channels::cooldown;
+        get    "/api/rooms/{room}/config-state/"             RoomsConfigState           => rooms::config::config_state;
+        get    "/api/rooms/{room}/pinned/"                   RoomsPinned                => rooms::channels::pinned;
+        get    "/api/rooms/{room}/query/"                    RoomsQuery                 => rooms::channels::query_room;
+        post   "/api/rooms/{room}/query/"                    RoomsQueryByPost           => rooms::channels::query_room;
+
+        get    "/api/messages/{id}/"                         RoomsGetMessage            => rooms::messages::get;
+        put    "/api/messages/{id}/"                         RoomsPutMessage            => rooms::messages::put;
+        delete "/api/messages/{id}/"                         RoomsDeleteMessage         => rooms::messages::delete;
+        post   "/api/messages/{id}/restore/"                 RoomsRestoreMessage        => rooms::messages::restore;
+        get    "/api/messages/{id}/replies/"                 RoomsGetReplies            => rooms::messages::replies;
+        get    "/api/messages/{id}/reactions/"               RoomsGetReactions          => rooms::messages::reactions;
+        post   "/api/messages/{id}/reactions/"               RoomsSendReaction          => rooms::messages::react;
+        delete "/api/messages/{id}/reactions/{reaction}/"    RoomsDeleteReaction        => rooms::messages::unreact;
+        post   "/api/messages/{id}/flag/"                    RoomsFlagMessage           => rooms::messages::flag;
+        post   "/api/messages/{id}/pin/"                     RoomsPinMessage            => rooms::messages::pin;
+        delete "/api/messages/{id}/unpin/"                   RoomsUnpinMessage          => rooms::messages::unpin;
+        post   "/api/messages/{id}/actions/"                 RoomsRunAction             => rooms::messages::act;
+
+        get    "/api/polls/"                                 RoomsGetPolls              => rooms::things::polls;
+        post   "/api/polls/"                                 RoomsCreatePoll            => rooms::things::create_poll;
+        delete "/api/polls/{id}/"                            RoomsDeletePoll            => rooms::things::delete_poll;
+        post   "/api/polls/{id}/options/"                    RoomsCreatePollOption      => rooms::things::create_option;
+        post   "/api/reminders/"                             RoomsCreateReminder        => rooms::things::create_reminder;
+        get    "/api/notifications/"                         RoomsGetNotifications      => rooms::things::notifications;
+        get    "/api/threads/"                               RoomsGetThreads            => rooms::things::threads;
+        post   "/api/link-preview/"                          RoomsLinkPreview           => rooms::things::link_preview;
+        post   "/api/attachments/"                           RoomsCreateAttachment      => rooms::things::create_attachment;
+
+        get    "/api/muted-users/"                           RoomsMutedUsers            => rooms::mutes::muted_users;
+        get    "/api/muted-channels/"                        RoomsMutedChannels         => rooms::channels::muted;
+        post   "/api/mute/{user}/"                           RoomsMuteUser              => rooms::mutes::mute;
+        post   "/api/unmute/{user}/"                         RoomsUnmuteUser            => rooms::mutes::unmute;
+        get    "/api/mute-status/{user}/"                    RoomsMuteStatus            => rooms::mutes::mute_status;
+        get    "/api/recover-state/"                         RoomsRecoverState          => rooms::channels::recover_state;
+    }
+    .into_iter()
+    .chain(rooms::composer::PATHS.iter().flat_map(|path| {
+        let route = |method, handler| Route { method, path, operation: "RoomsComposer", handler };
+        [
+            route(Method::GET, axum::routing::get(rooms::composer::get)),
+            route(Method::POST, axum::routing::post(rooms::composer::post)),
+        ]
+    }))
+    .flat_map(|route| {
+        let short = route.path.strip_prefix("/api").filter(|path| path.starts_with("/rooms/"));
+        [short.map(|path| Route { path, ..route.clone() }), Some(route)].into_iter().flatten()
+    })
+    .collect()
+}
+
 /// What is not part of any chat surface.
 fn house() -> Vec<Route> {
     routes! {
@@ -129,6 +232,8 @@ fn house() -> Vec<Route> {
         get    "/metrics/"                                   Metrics                    => health::metrics;
         get    "/openapi.json/"                              OpenApi                    => health::openapi;
         get    "/"                                           DemoPage                   => demo::page;
+        get    "/demo/rooms/"                                RoomsPage                  => rooms::page::page;
+        get    "/demo/rooms/{file}/"                         RoomsPageFile              => rooms::page::file;
         get    "/demo/{file}/"                               DemoFile                   => demo::file;
     }
 }
@@ -136,7 +241,7 @@ fn house() -> Vec<Route> {
 /// Operations by path and method.
 static OPERATIONS: LazyLock<HashMap<&'static str, Vec<(Method, &'static str)>>> = LazyLock::new(|| {
     let mut operations: HashMap<_, Vec<_>> = HashMap::new();
-    for route in stream().into_iter().chain(house()) {
+    for route in stream().into_iter().chain(rooms()).chain(house()) {
         operations.entry(route.path).or_default().push((route.method, route.operation));
     }
     operations
@@ -162,7 +267,9 @@ pub fn documented() -> Vec<(Method, &'static str, &'static str)> {
 /// The service that answers requests.
 pub fn service(ctx: Arc<Ctx>) -> TrailingSlash<Router> {
     let mut router = Router::new();
-    for route in stream().into_iter().chain(house()) {
+    let settings = &ctx.config.rooms;
+    let is_on = |route: &Route| settings.enabled && !settings.off.iter().any(|off| off == rooms::part_of(route.path));
+    for route in stream().into_iter().chain(rooms().into_iter().filter(is_on)).chain(house()) {
         router = router.route(route.path, route.handler);
     }
     let router = router

@@ -5,6 +5,7 @@
 pub mod app;
 pub mod channel_types;
 pub mod channels;
+pub mod drafts;
 pub mod events;
 pub mod members;
 pub mod messages;

@@ -90,8 +90,27 @@ struct Room {
     members: Vec<usize>,
 }
 
-/// Frames by dialect, for one run of events.
-type Run = Vec<Vec<Bytes>>;
+/// Events on their way to sockets: their frames by dialect, encoded for dialects that somebody here speaks.
+struct Run<'a> {
+    events: &'a [Arc<Delivery>],
+    dialects: &'a [Arc<dyn Dialect>],
+    frames: SmallVec<[Option<Vec<Bytes>>; 4]>,
+}
+
+impl<'a> Run<'a> {
+    fn new(events: &'a [Arc<Delivery>], dialects: &'a [Arc<dyn Dialect>]) -> Self {
+        Self { events, dialects, frames: dialects.iter().map(|_| None).collect() }
+    }
+
+    fn send(&mut self, connection: &Connection) {
+        let (index, events, dialects) = (connection.dialect, self.events, self.dialects);
+        let frames = self.frames[index]
+            .get_or_insert_with(|| events.iter().filter_map(|event| event.frame(index, dialects)).collect());
+        if !frames.is_empty() {
+            connection.socket.send(frames);
+        }
+    }
+}
 
 pub struct Worker {
     dialects: Arc<[Arc<dyn Dialect>]>,
@@ -328,9 +347,9 @@ impl Worker {
     async fn deliver_to_channel(&mut self, channel: i64, events: &[Arc<Delivery>]) {
         let Some(room) = self.rooms.get(&channel) else { return };
         let started = Instant::now();
-        let run = self.run_of(events);
+        let mut run = Run::new(events, &self.dialects);
         for index in &room.watchers {
-            send(&self.entries[*index].connection, &run);
+            run.send(&self.entries[*index].connection);
             self.served += 1;
             if self.served >= limits::FANOUT_SOCKETS_PER_TURN {
                 self.served = 0;
@@ -385,16 +404,10 @@ impl Worker {
             }
             Audience::Nobody => return,
         };
-        let run = self.run_of(std::slice::from_ref(delivery));
+        let mut run = Run::new(std::slice::from_ref(delivery), &self.dialects);
         for index in targets {
-            send(&self.entries[index].connection, &run);
+            run.send(&self.entries[index].connection);
         }
-    }
-
-    fn run_of(&self, events: &[Arc<Delivery>]) -> Run {
-        (0..self.dialects.len())
-            .map(|index| events.iter().filter_map(|delivery| delivery.frame(index, &self.dialects)).collect())
-            .collect()
     }
 
     /// One part of the connections: says that this node lives, and looks whether the peers do.
@@ -412,13 +425,6 @@ impl Worker {
                 connection.socket.send(&self.dialects[connection.dialect].heartbeat(connection, now));
             }
         }
-    }
-}
-
-fn send(connection: &Connection, run: &Run) {
-    let frames = &run[connection.dialect];
-    if !frames.is_empty() {
-        connection.socket.send(frames);
     }
 }
 

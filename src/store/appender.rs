@@ -48,6 +48,8 @@ pub struct Append {
 pub enum Outcome {
     Stored {
         at: Timestamp,
+        /// The author had a draft for the channel; it is gone.
+        ended_draft: bool,
     },
     /// The id was taken by this message.
     Duplicate(Box<Message>),
@@ -113,6 +115,7 @@ struct Placed {
     position: i64,
     number: i64,
     at: Timestamp,
+    ended_draft: bool,
 }
 
 impl Writer {
@@ -197,7 +200,9 @@ impl Writer {
         }
         let mut stored = Vec::with_capacity(batch.len());
         for (job, place) in batch.into_iter().zip(places) {
-            let outcome = place.as_ref().map_or(Outcome::NoChannel, |place| Outcome::Stored { at: place.at });
+            let outcome = place
+                .as_ref()
+                .map_or(Outcome::NoChannel, |place| Outcome::Stored { at: place.at, ended_draft: place.ended_draft });
             let _ = job.answer.send(Ok(outcome));
             stored.extend(place.map(|place| (job.append, place)));
         }
@@ -401,6 +406,10 @@ WITH moved AS (
                          last_read_message_id = p.id
     FROM placed p
     WHERE p.last_of_author AND m.channel_id = p.channel_id AND m.user_id = p.user_id
+), ended AS (
+    DELETE FROM drafts d USING placed p
+    WHERE p.last_of_author AND d.user_id = p.user_id AND d.channel_id = p.channel_id AND d.parent_id = ''
+    RETURNING p.position
 )
-SELECT position, number, at FROM placed
+SELECT position, number, at, position IN (SELECT position FROM ended) AS ended_draft FROM placed
 "#;

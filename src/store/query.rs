@@ -4,6 +4,7 @@
 //! everywhere. A comparison with something that is not there is false, and its negation true.
 
 pub mod channels;
+pub mod drafts;
 pub mod members;
 pub mod users;
 

@@ -11,6 +11,7 @@ pub fn frame_of(reason: CloseReason) -> Option<(u16, &'static str)> {
         CloseReason::Protocol => Some((1002, "protocol error")),
         CloseReason::TooSlow => Some((1013, "too slow: connect again and catch up")),
         CloseReason::RateLimited => Some((4408, "too many messages")),
+        CloseReason::Unauthenticated => Some((4401, "the token is not good")),
         CloseReason::Silent | CloseReason::Lost => None,
     }
 }
@@ -26,5 +27,6 @@ pub fn label_of(reason: CloseReason) -> &'static str {
         CloseReason::Goodbye => "goodbye",
         CloseReason::Lost => "lost",
         CloseReason::RateLimited => "rate_limited",
+        CloseReason::Unauthenticated => "unauthenticated",
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use millrace::chat::push::vapid_public_key;
+use millrace::store::events::LogPosition;
 use testkit::{App, Engine};
 
 use crate::service::{Answer, Service};
@@ -39,6 +40,22 @@ async fn two_nodes_push_once() {
 }
 
 #[tokio::test]
+async fn one_node_at_a_time_reads_the_log() {
+    let app = App::start(Engine::Memory).await;
+    let store = &app.ctx(0).store;
+    store.create_log_cursor("test").await.unwrap();
+    let (mut one, mut other) = (store.write().await.unwrap(), store.write().await.unwrap());
+    assert!(one.lock_log_cursor("test").await.unwrap().is_some());
+    assert_eq!(other.lock_log_cursor("test").await.unwrap(), None, "and nobody waits");
+    let further = LogPosition { tx: 1, id: 2 };
+    one.move_log_cursor("test", further).await.unwrap();
+    one.commit().await.unwrap();
+    assert_eq!(other.lock_log_cursor("test").await.unwrap(), Some(further));
+    drop(other);
+    app.stop().await;
+}
+
+#[tokio::test]
 async fn all_nodes_have_one_key_and_keep_it() {
     let mut app = App::start_with(Engine::Redis, 2, PUSH_HERE).await;
     let key = vapid_public_key(app.ctx(0)).to_owned();
@@ -47,6 +64,11 @@ async fn all_nodes_have_one_key_and_keep_it() {
     app.drain_node(0).await;
     let node = app.add_node().await;
     assert_eq!(key, vapid_public_key(app.ctx(node)));
+    // Two that start at once on an empty database.
+    app.sql("DELETE FROM vapid_key").await;
+    let store = &app.ctx(node).store;
+    let (one, other) = tokio::join!(store.vapid_key(b"one"), store.vapid_key(b"other"));
+    assert_eq!(one.unwrap(), other.unwrap());
     app.stop().await;
 }
 

@@ -4,6 +4,7 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
@@ -39,6 +40,20 @@ impl Socket {
         }
         socket.greeting = first;
         Ok(socket)
+    }
+
+    /// Opens a WebSocket of another surface, which does not greet.
+    ///
+    /// # Errors
+    /// The server said no, or nothing.
+    pub async fn dial(url: &str, headers: &[(&'static str, &str)]) -> Result<Self, Refused> {
+        let unreachable = |error: &dyn std::fmt::Display| Refused::Unreachable(error.to_string());
+        let mut request = url.into_client_request().map_err(|error| unreachable(&error))?;
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().map_err(|error| unreachable(&error))?);
+        }
+        let (inner, _) = tokio_tungstenite::connect_async(request).await.map_err(|error| unreachable(&error))?;
+        Ok(Self { inner, greeting: Value::Null, closed: None })
     }
 
     /// Name of this connection, for calls that watch.

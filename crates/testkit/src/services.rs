@@ -112,6 +112,13 @@ pub fn redis_url() -> String {
         .clone()
 }
 
+/// One command to the process's Redis; what it answers, as it answers it (RESP).
+pub fn redis(command: &str) -> String {
+    let url = redis_url();
+    let port = url.trim_end_matches('/').rsplit(':').next().and_then(|port| port.parse().ok());
+    ask(port.expect("the URL of a local Redis names its port"), command)
+}
+
 /// A Redis Cluster of three servers, as the URLs to configure.
 pub fn redis_cluster_urls() -> String {
     static CLUSTER: OnceLock<String> = OnceLock::new();

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::draft::Draft;
 use crate::member::{Member, MemberRequest};
 use crate::message::{Message, MessagePage, MessageRequest};
 use crate::read::Read;
@@ -206,6 +207,10 @@ pub struct ChannelState {
     /// The viewer's own membership, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub membership: Option<Member>,
+    /// What the viewer has begun to write.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(no_recursion)]
+    pub draft: Option<Draft>,
     pub watcher_count: i64,
     pub watchers: Vec<Arc<User>>,
     pub hidden: bool,

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::channel::Channel;
+use crate::draft::Draft;
 use crate::member::Member;
 use crate::message::Message;
 use crate::reaction::Reaction;
@@ -41,6 +42,8 @@ pub struct Event {
     pub message: Option<Message>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reaction: Option<Reaction>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub draft: Option<Box<Draft>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -123,6 +126,7 @@ impl Event {
             message_id: None,
             message: None,
             reaction: None,
+            draft: None,
             parent_id: None,
             thread_id: None,
             thread: None,

@@ -12,6 +12,7 @@
 pub mod app;
 pub mod channel;
 pub mod cid;
+pub mod draft;
 pub mod event;
 mod lenient;
 pub mod member;

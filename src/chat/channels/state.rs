@@ -11,6 +11,7 @@ use wire::read::Read;
 
 use crate::access::caches::{LoadedChannel, Membership};
 use crate::access::{Caller, ChannelAccess};
+use crate::chat::drafts;
 use crate::chat::render::{self, People};
 use crate::ctx::Ctx;
 use crate::error::Result;
@@ -55,6 +56,7 @@ struct Loaded {
     heads: HashMap<i64, Head>,
     own: HashMap<i64, Member>,
     mutes: HashMap<i64, ChannelMute>,
+    drafts: HashMap<i64, wire::draft::Draft>,
     messages: HashMap<i64, Vec<wire::message::Message>>,
     pinned: HashMap<i64, Vec<wire::message::Message>>,
     members: HashMap<i64, Vec<Member>>,
@@ -88,6 +90,7 @@ async fn load(ctx: &Ctx, caller: &Caller, channels: &[Arc<LoadedChannel>], wante
         heads,
         own,
         mutes: mutes.into_iter().map(|mute| (mute.channel_id, mute)).collect(),
+        drafts: HashMap::new(),
         messages: HashMap::new(),
         pinned: HashMap::new(),
         members: HashMap::new(),
@@ -99,6 +102,9 @@ async fn load(ctx: &Ctx, caller: &Caller, channels: &[Arc<LoadedChannel>], wante
     let mut people: Vec<String> = channels.iter().flat_map(|channel| render::channels::people_of(channel)).collect();
     people.extend(viewer.map(ToOwned::to_owned));
     if !wanted.bare {
+        if let Some(viewer) = viewer {
+            loaded.drafts = drafts::of_channels(ctx, viewer, &keys).await?;
+        }
         loaded.load_messages(ctx, caller, channels, wanted).await?;
         let members = ctx.store.members_of(&keys, wanted.members).await?;
         people.extend(members.iter().map(|member| member.user_id.clone()));
@@ -208,6 +214,7 @@ impl Loaded {
             members: self.members.get(&key).into_iter().flatten().map(member).collect(),
             read: self.reads.get(&key).into_iter().flatten().filter_map(|state| self.read(caller, state)).collect(),
             membership: own.map(member),
+            draft: self.drafts.get(&key).cloned(),
             watcher_count: self.watcher_counts.get(&key).copied().unwrap_or(0),
             watchers: self.watchers.get(&key).into_iter().flatten().map(|id| self.people.get(id)).collect(),
             hidden,

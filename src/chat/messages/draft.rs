@@ -31,6 +31,22 @@ impl Draft {
     /// # Errors
     /// Anything that is too long, too much or of the wrong kind, with the documented code.
     pub fn parse(request: MessageRequest, text_chars_max: i64, from_server: bool) -> Result<Self> {
+        let draft = Self::unfinished(request, text_chars_max, from_server)?;
+        if draft.text.trim().is_empty()
+            && draft.data.attachments.is_empty()
+            && draft.data.custom.is_empty()
+            && draft.quoted_id.is_none()
+        {
+            return Err(Error::input("message text and attachments are both empty"));
+        }
+        Ok(draft)
+    }
+
+    /// The same for something that is not to be sent yet, and may be empty.
+    ///
+    /// # Errors
+    /// As [`Draft::parse`].
+    pub fn unfinished(request: MessageRequest, text_chars_max: i64, from_server: bool) -> Result<Self> {
         let id = match request.id.filter(|id| !id.is_empty()) {
             Some(id) => checked_id(id)?,
             None => ids::message_id(),
@@ -54,7 +70,7 @@ impl Draft {
             )));
         }
         let given = |text: Option<String>| text.filter(|text| from_server && !text.is_empty() && !text.contains('\0'));
-        let draft = Self {
+        Ok(Self {
             id,
             text,
             kind,
@@ -79,15 +95,7 @@ impl Draft {
                 skip_push: false,
                 custom,
             },
-        };
-        if draft.text.trim().is_empty()
-            && draft.data.attachments.is_empty()
-            && draft.data.custom.is_empty()
-            && draft.quoted_id.is_none()
-        {
-            return Err(Error::input("message text and attachments are both empty"));
-        }
-        Ok(draft)
+        })
     }
 
     /// The type under which it is stored.

@@ -9,6 +9,7 @@ use wire::message::{Message as Shown, SendMessageRequest};
 use super::draft::Draft;
 use super::{body, event_of, only_for, policy, show};
 use crate::access::{self, Action, Caller, ChannelAccess};
+use crate::chat::drafts;
 use crate::chat::render::{self, People};
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
@@ -46,7 +47,12 @@ pub async fn send_message(ctx: &Ctx, caller: &Caller, cid: &Cid, request: SendMe
     event.user = Some(shown.user.clone());
     let append = Append { channel_id: access.key(), message, effects, body: serde_json::to_string(&event)?, only_for };
     match ctx.appender.append(append).await? {
-        Outcome::Stored { at } => Ok(Shown { created_at: at, updated_at: at, ..shown }),
+        Outcome::Stored { at, ended_draft } => {
+            if ended_draft {
+                Box::pin(drafts::sent(ctx, &access, &author, None)).await;
+            }
+            Ok(Shown { created_at: at, updated_at: at, ..shown })
+        }
         Outcome::Duplicate(existing) => Box::pin(already_sent(ctx, caller, &access, &existing)).await,
         Outcome::NoChannel => Err(Error::not_found(format!("Can't find channel with id {cid}"))),
     }
@@ -177,7 +183,13 @@ async fn send_under_lock(
         _ => None,
     };
     add_events(ctx, &mut write, access, &row, &shown, parent).await?;
-    ctx.announcer.tell(write.commit().await?).await;
+    let thread = draft.parent_id.as_deref();
+    let ended_draft = write.write().delete_draft(author, access.key(), thread.unwrap_or_default()).await?;
+    let events = write.commit().await?;
+    if ended_draft {
+        Box::pin(drafts::sent(ctx, access, author, thread)).await;
+    }
+    ctx.announcer.tell(events).await;
     shown.own_reactions = Vec::new();
     Ok(shown)
 }

@@ -199,6 +199,16 @@ impl Presence for RedisPresence {
         futures_util::future::join_all(counts).await
     }
 
+    async fn watched(&self, user: &str, channels: &[i64]) -> Vec<i64> {
+        let watches = channels.iter().map(|channel| async move {
+            let [_, nodes] = self.keys(&Self::watching_set(*channel));
+            let watches = self.client.command(redis::cmd("HEXISTS").arg(nodes).arg(user)).await;
+            let here = || self.said().watching.get(channel).is_some_and(|users| users.contains(user));
+            watches.unwrap_or_else(|_| here()).then_some(*channel)
+        });
+        futures_util::future::join_all(watches).await.into_iter().flatten().collect()
+    }
+
     async fn watchers(&self, channel: i64, limit: usize, offset: usize) -> Vec<String> {
         let [until, _] = self.keys(&Self::watching_set(channel));
         // A user on two nodes stands there twice: read a little more than the page and drop what repeats.

@@ -13,6 +13,7 @@ use wire::app::LimitInfo;
 
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind};
+use crate::http::error::Envelope;
 use crate::http::reply::JsonBody;
 use crate::http::{error, router};
 use crate::{limits, telemetry};
@@ -36,6 +37,7 @@ pub async fn observe(State(ctx): State<Arc<Ctx>>, mut request: Request, next: Ne
     let started = Instant::now();
     let method = request.method().clone();
     let path = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let envelope = Envelope::of(request.uri().path());
     let operation = path.as_deref().and_then(|path| router::operation(&method, path)).unwrap_or("Unknown");
     let request_id = request_id(request.headers());
     let facts = Arc::new(Facts { operation, limit: OnceLock::new() });
@@ -56,7 +58,7 @@ pub async fn observe(State(ctx): State<Arc<Ctx>>, mut request: Request, next: Ne
     let (response, queries) = telemetry::counting_queries(handled).await;
     let elapsed = started.elapsed();
     let (mut response, failure) =
-        complete(response, &method, operation, &format!("{:.2}ms", elapsed.as_secs_f64() * 1e3));
+        complete(response, envelope, &method, operation, &format!("{:.2}ms", elapsed.as_secs_f64() * 1e3));
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         headers.insert(REQUEST_ID, id);
@@ -87,10 +89,16 @@ fn error_response(error: Error) -> Response {
 }
 
 /// Puts the duration into answers and errors into their envelope.
-fn complete(mut response: Response, method: &Method, operation: &str, duration: &str) -> (Response, Option<Error>) {
+fn complete(
+    mut response: Response,
+    envelope: Envelope,
+    method: &Method,
+    operation: &str,
+    duration: &str,
+) -> (Response, Option<Error>) {
     if let Some(error) = response.extensions_mut().remove::<Error>() {
-        let envelope = error::envelope(&error, operation, duration);
-        let json = serde_json::to_vec(&envelope).unwrap_or_default();
+        let (status, json) = error::worded(envelope, &error, method, operation, duration);
+        *response.status_mut() = status;
         *response.body_mut() = Body::from(json);
         response.headers_mut().insert(CONTENT_TYPE, JSON);
         return (response, Some(error));

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 
 use axum::extract::{FromRequest, Multipart, Request, State};
-use axum::http::header::HOST;
-use axum::http::{HeaderMap, Uri};
 use futures_util::TryStreamExt;
 use serde::Deserialize;
 use wire::Cid;
@@ -16,6 +14,7 @@ use crate::chat::uploads::{self, URL_PATH, UploadKind};
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::http::extract::{Auth, CidPath, Params, body};
+use crate::http::public_url;
 use crate::http::reply::Reply;
 use crate::limits;
 
@@ -62,7 +61,7 @@ async fn upload(
             format!("an upload may have {} bytes", limits::UPLOAD_BYTES_MAX),
         ));
     }
-    let base = base_url(ctx, request.headers(), request.uri());
+    let base = public_url::base(ctx, request.headers());
     let broken = |_| Error::input("the form cannot be read");
     let mut form =
         Multipart::from_request(request, ctx).await.map_err(|_| Error::input("an upload is a multipart form"))?;
@@ -112,17 +111,6 @@ const PATH: &percent_encoding::AsciiSet = &percent_encoding::CONTROLS
     .add(b'?')
     .add(b'(')
     .add(b')');
-
-/// Where clients reach this server: as configured, or as they asked for it.
-pub(crate) fn base_url(ctx: &Ctx, headers: &HeaderMap, uri: &Uri) -> String {
-    if let Some(url) = &ctx.config.public_url {
-        return url.clone();
-    }
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let scheme = header("x-forwarded-proto").filter(|scheme| *scheme == "https").unwrap_or("http");
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok()).or(uri.host());
-    format!("{scheme}://{}", host.map_or_else(|| ctx.config.listen.to_string(), ToOwned::to_owned))
-}
 
 /// Which upload.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]

@@ -1,0 +1,37 @@
+//! Taking a soft deletion back.
+
+use wire::message::{Message as Shown, MessageType};
+
+use super::{load, show};
+use crate::access::{Action, Caller};
+use crate::chat::render;
+use crate::ctx::Ctx;
+use crate::error::{Error, Result};
+use crate::events::Event;
+
+/// Brings a message back that was deleted, but not for good. One that is there stays as it is.
+///
+/// # Errors
+/// There is none, it is a reply, or the caller may not.
+pub async fn restore_message(ctx: &Ctx, caller: &Caller, id: &str) -> Result<Shown> {
+    let (access, row) = load(ctx, caller, id, Action::DeleteMessage).await?;
+    access.require_with_thing_of(Action::DeleteMessage, &row.user_id)?;
+    if row.parent_id.is_some() {
+        return Err(Error::input("a reply cannot be restored: its thread has been counted without it"));
+    }
+    let missing = || Error::not_found(format!("message with id {id} doesn't exist"));
+    let mut write = ctx.store.write_channel(access.key()).await?.ok_or_else(missing)?;
+    let mut message = write.message(id).await?.ok_or_else(missing)?;
+    if message.deleted_at.take().is_none() {
+        return show(ctx, caller, &access, &message).await;
+    }
+    message.kind = MessageType::Regular.as_str().into();
+    message.updated_at = write.now();
+    let row = write.put_message(&message).await?;
+    let shown = render::messages::one(ctx, &row, access.cid(), render::messages::Options::default()).await?;
+    let mut event = super::body("message.undeleted", &access.channel, shown.clone(), write.now());
+    event.user = Some(shown.user);
+    write.event(Event::new(&event, super::audience_of(&row))?.about(&row.user_id));
+    ctx.announcer.tell(write.commit().await?).await;
+    show(ctx, caller, &access, &row).await
+}

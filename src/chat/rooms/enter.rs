@@ -1,0 +1,69 @@
+//! The door of a room.
+//!
+//! A room is made when somebody first comes, and is open: whoever comes becomes a member. A channel that was made elsewhere
+//! with members of its own is as closed as it was made: only `open_room` in a channel's data opens it, and only those who may
+//! change the channel set that.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use wire::Cid;
+use wire::channel::{GetOrCreateChannelRequest, UpdateChannelRequest};
+
+use crate::access::caches::LoadedChannel;
+use crate::access::{self, Action, Caller};
+use crate::chat::channels::{get_or_create, update};
+use crate::ctx::Ctx;
+use crate::error::{Error, Kind, Result};
+
+/// The key in a channel's data that opens it.
+const OPEN: &str = "open_room";
+/// The channel type of rooms.
+pub const ROOM_TYPE: &str = "messaging";
+
+/// Lets the caller into a room, which is made if there is none.
+///
+/// # Errors
+/// A channel that is not open to the caller, or one of another type that does not exist.
+pub async fn enter(ctx: &Ctx, caller: &Caller, cid: &Cid) -> Result<Arc<LoadedChannel>> {
+    match access::channel(ctx, caller, cid, Action::ReadChannel).await {
+        Ok(access) => return Ok(access.channel),
+        Err(error) if error.kind == Kind::NotFound && cid.channel_type() == ROOM_TYPE => {
+            match make(ctx, caller, cid, None, true).await {
+                // Somebody else may have made it at the same time.
+                Err(error) if error.kind == Kind::NotAllowed => {}
+                other => return other,
+            }
+        }
+        Err(error) if error.kind == Kind::NotAllowed => {}
+        Err(error) => return Err(error),
+    }
+    join(ctx, caller, cid).await
+}
+
+/// Makes a room with the caller as its first member.
+///
+/// # Errors
+/// The caller may not make channels.
+pub async fn make(ctx: &Ctx, caller: &Caller, cid: &Cid, name: Option<&str>, open: bool) -> Result<Arc<LoadedChannel>> {
+    let mut data = json!({"members": [caller.acting()?.id], OPEN: open});
+    if let Some(name) = name {
+        data["name"] = name.into();
+    }
+    let request: GetOrCreateChannelRequest = serde_json::from_value(json!({"data": data, "state": false}))?;
+    get_or_create::get_or_create(ctx, caller, cid.channel_type(), Some(cid.id()), request).await?;
+    Ok(access::channel(ctx, caller, cid, Action::ReadChannel).await?.channel)
+}
+
+/// Makes the caller a member of an open room.
+async fn join(ctx: &Ctx, caller: &Caller, cid: &Cid) -> Result<Arc<LoadedChannel>> {
+    let refused = || Error::not_allowed(format!("{cid} is not open to you"));
+    let channel = ctx.caches.channel(cid).await?.ok_or_else(refused)?;
+    if channel.row.custom.get(OPEN) != Some(&true.into()) {
+        return Err(refused());
+    }
+    // Nobody may add oneself to a channel; the room does that.
+    let request: UpdateChannelRequest = serde_json::from_value(json!({"add_members": [caller.acting()?.id]}))?;
+    Box::pin(update::update_channel(ctx, &Caller::server(), cid, request)).await?;
+    Ok(access::channel(ctx, caller, cid, Action::ReadChannel).await?.channel)
+}

@@ -1,0 +1,195 @@
+//! The sockets of the rooms surface: `/ws/<cid>/` is one room, `/ws/?token=` as many as it asks for.
+//!
+//! A connection here is a connection like any other: it watches channels, counts as presence and hears the same events, in
+//! words of its own (rooms/dialect.rs). What its clients say is done by the same verbs (rooms/listener.rs).
+
+mod dialect;
+mod listener;
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Request, State};
+use axum::http::header::ORIGIN;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Uri};
+use axum::response::Response;
+use bytes::Bytes;
+use hyper::upgrade::OnUpgrade;
+use serde_json::{Value, json};
+use wire::Cid;
+
+pub use dialect::RoomsDialect;
+
+use super::connect::{accept_key, switching_protocols, upgraded};
+use super::connection;
+use super::frame::Decoder;
+use super::queue::SocketQueue;
+use crate::access::Caller;
+use crate::chat::users::connect::{connected, connecting_user, disconnected};
+use crate::ctx::Ctx;
+use crate::error::{Error, Kind, Result};
+use crate::http::extract::query_param;
+use crate::http::middleware::observe::Facts;
+use crate::http::rate_limits;
+use crate::http::rooms::auth::{Session, renew_session, user_of};
+use crate::http::rooms::room::{Room, invalid_cid};
+use crate::limits;
+use crate::realtime::frame;
+use crate::realtime::{CloseReason, Connection, DialectIndex};
+use crate::store::users::User;
+use dialect::RoomSocket;
+use listener::RoomListener;
+
+/// Place of the dialect in the node's table (app.rs).
+pub const ROOMS: DialectIndex = 1;
+
+/// Who sits behind sockets without a good token, where that is allowed.
+const ANONYMOUS: &str = "anonymous";
+
+/// A socket for one room.
+pub async fn room(State(ctx): State<Arc<Ctx>>, Path(room): Path<String>, request: Request) -> Result<Response> {
+    open(ctx, Some(Room::parse(&room)), request).await
+}
+
+/// A socket for any rooms.
+pub async fn rooms(State(ctx): State<Arc<Ctx>>, request: Request) -> Result<Response> {
+    open(ctx, None, request).await
+}
+
+async fn open(ctx: Arc<Ctx>, room: Option<Result<Room>>, request: Request) -> Result<Response> {
+    let (mut parts, _) = request.into_parts();
+    let accept = accept_key(&parts.headers)?;
+    let upgrade =
+        parts.extensions.remove::<OnUpgrade>().ok_or_else(|| Error::input("this connection cannot be upgraded"))?;
+    // Refusals are told after the upgrade: a browser cannot read the body of a refused handshake, but it can read a close code.
+    let visitor = visitor(&ctx, &parts).await;
+    tokio::spawn(serve(ctx, upgrade, visitor, room.map(|room| room.map(|room| room.cid))));
+    Ok(switching_protocols(accept))
+}
+
+/// Somebody who may come in.
+struct Visitor {
+    user: Arc<User>,
+    token_issued_at: Option<i64>,
+    session: u64,
+}
+
+async fn visitor(ctx: &Arc<Ctx>, parts: &Parts) -> Result<Visitor> {
+    let token = query_param(&parts.uri as &Uri, "token").unwrap_or_default();
+    let (user, token_issued_at) = match user_of(ctx, &token).await {
+        Ok(known) => known,
+        Err(error) if error.kind.entry().status == 401 && ctx.config.rooms.anonymous && is_local(&parts.headers) => {
+            (Box::pin(connecting_user(ctx, ANONYMOUS, None)).await?, None)
+        }
+        Err(error) => return Err(error),
+    };
+    if let Some(facts) = parts.extensions.get::<Arc<Facts>>() {
+        rate_limits::check(ctx, facts, &Caller::client(user.clone()), &parts.headers)?;
+    }
+    let session = Session::of(ctx, &user, &parts.headers).await?.id;
+    Ok(Visitor { user, token_issued_at, session })
+}
+
+/// Did no foreign page open this socket? Browsers let every page open sockets to this machine, and say which page it is.
+fn is_local(headers: &HeaderMap) -> bool {
+    let Some(origin) = headers.get(ORIGIN) else { return true };
+    let host = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map_or("", |(_, host)| host);
+    ["localhost", "127.0.0.1", "[::1]"]
+        .iter()
+        .any(|local| host.strip_prefix(local).is_some_and(|port| port.is_empty() || port.starts_with(':')))
+}
+
+async fn serve(ctx: Arc<Ctx>, upgrade: OnUpgrade, visitor: Result<Visitor>, room: Option<Result<Cid>>) {
+    let Some((stream, early)) = upgraded(upgrade).await else { return };
+    let queue = Arc::new(SocketQueue::new(stream));
+    let outcome = match (visitor, room.transpose()) {
+        (Ok(visitor), Ok(room)) => attend(&ctx, &queue, visitor, room, &early).await,
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    };
+    if let Err(error) = outcome {
+        tracing::info!(kind = error.kind.entry().name, message = %error.message, "a room was not entered");
+        queue.open(error_frame(&error));
+        let reason = match error.kind.entry().status {
+            401 => CloseReason::Unauthenticated,
+            429 => CloseReason::RateLimited,
+            // A server that is not well is worth another try.
+            500.. => CloseReason::Draining,
+            _ => CloseReason::Revoked,
+        };
+        connection::say_goodbye(&queue, reason).await;
+    }
+}
+
+/// Takes a visitor in and stays until it leaves.
+async fn attend(
+    ctx: &Arc<Ctx>,
+    queue: &Arc<SocketQueue>,
+    visitor: Visitor,
+    room: Option<Cid>,
+    early: &[u8],
+) -> Result<()> {
+    let Visitor { user, token_issued_at, session } = visitor;
+    let connection = Arc::new(Connection {
+        id: ctx.realtime.connection_id(),
+        user_id: user.id.as_str().into(),
+        dialect: ROOMS,
+        token_issued_at,
+        counts_as_presence: true,
+        socket: Box::new(RoomSocket::new(queue.clone(), &user.id)),
+    });
+    connected(ctx, connection.clone(), &user).await?;
+    renew_session(ctx, session, &user.id).await;
+    let mut listener = RoomListener::new(ctx.clone(), connection.clone(), Caller::client(user.clone()), room.clone());
+    let outcome = match room {
+        Some(cid) => listener.watch(&cid).await.map(drop),
+        None => Ok(()),
+    };
+    if outcome.is_ok() {
+        // Nothing to say first: what the room has said since the socket was taken in goes out now.
+        queue.open(Bytes::new());
+        let mut decoder = Decoder::default();
+        match decoder.feed(early) {
+            Ok(messages) => {
+                if let Some(reason) = listener.hear_all(messages).await {
+                    connection::say_goodbye(queue, reason).await;
+                } else {
+                    tokio::select! {
+                        _ = connection::run(queue, decoder, &mut listener) => {}
+                        () = keep_alive(ctx, queue, session, &user.id) => {}
+                    }
+                }
+            }
+            Err(_) => connection::say_goodbye(queue, CloseReason::Protocol).await,
+        }
+    }
+    listener.leave().await;
+    disconnected(ctx, &connection).await;
+    outcome
+}
+
+/// Gives signs of life of the session for as long as the peer gives them.
+async fn keep_alive(ctx: &Ctx, queue: &SocketQueue, session: u64, user: &str) {
+    let mut tick = tokio::time::interval(limits::SESSION_RENEWAL);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    tick.tick().await;
+    loop {
+        tick.tick().await;
+        if queue.silent_for() <= limits::SESSION_LIFE {
+            renew_session(ctx, session, user).await;
+        }
+    }
+}
+
+/// An error as a frame.
+fn error_frame(error: &Error) -> Bytes {
+    let code = match error.kind {
+        Kind::NotAllowed | Kind::NotFound => "forbidden",
+        Kind::Input if error.message == invalid_cid().message => "invalid_cid",
+        kind => kind.entry().name,
+    };
+    text_frame(&json!({"type": "error", "code": code, "detail": error.message}))
+}
+
+fn text_frame(frame: &Value) -> Bytes {
+    frame::text(frame.to_string().as_bytes())
+}
