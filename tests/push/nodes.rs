@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use millrace::chat::push::vapid_public_key;
+use millrace::store::events::LogPosition;
 use testkit::{App, Engine};
 
 use crate::service::{Answer, Service};
@@ -35,6 +36,22 @@ async fn two_nodes_push_once() {
     say(&app, "ada", "for those who are away").await;
     assert_eq!(service.next().await.browser, "alan");
     assert!(service.rest().is_empty());
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn one_node_at_a_time_reads_the_log() {
+    let app = App::start(Engine::Memory).await;
+    let store = &app.ctx(0).store;
+    store.create_log_cursor("test").await.unwrap();
+    let (mut one, mut other) = (store.write().await.unwrap(), store.write().await.unwrap());
+    assert!(one.lock_log_cursor("test").await.unwrap().is_some());
+    assert_eq!(other.lock_log_cursor("test").await.unwrap(), None, "and nobody waits");
+    let further = LogPosition { tx: 1, id: 2 };
+    one.move_log_cursor("test", further).await.unwrap();
+    one.commit().await.unwrap();
+    assert_eq!(other.lock_log_cursor("test").await.unwrap(), Some(further));
+    drop(other);
     app.stop().await;
 }
 
