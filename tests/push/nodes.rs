@@ -64,6 +64,11 @@ async fn all_nodes_have_one_key_and_keep_it() {
     app.drain_node(0).await;
     let node = app.add_node().await;
     assert_eq!(key, vapid_public_key(app.ctx(node)));
+    // Two that start at once on an empty database.
+    app.sql("DELETE FROM vapid_key").await;
+    let store = &app.ctx(node).store;
+    let (one, other) = tokio::join!(store.vapid_key(b"one"), store.vapid_key(b"other"));
+    assert_eq!(one.unwrap(), other.unwrap());
     app.stop().await;
 }
 
