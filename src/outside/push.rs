@@ -43,7 +43,7 @@ pub enum Outcome {
 }
 
 /// Whom a push is for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Receiver<'a> {
     pub endpoint: &'a str,
     pub p256dh: &'a [u8],

@@ -5,8 +5,8 @@ use wire::Timestamp;
 use super::events::LogPosition;
 use super::{Result, Store, Write};
 
-/// A browser's subscription as it is registered.
-#[derive(Clone, Debug)]
+/// A browser's subscription as it is registered. It cannot be printed: it is all secrets.
+#[derive(Clone)]
 pub struct NewSubscription {
     pub endpoint: String,
     pub p256dh: Vec<u8>,
@@ -43,8 +43,8 @@ pub struct Candidate {
     pub chat_level: Option<String>,
 }
 
-/// A push that this node is to send now.
-#[derive(Clone, Debug, sqlx::FromRow)]
+/// A push that this node is to send now. It cannot be printed: an endpoint is a secret.
+#[derive(Clone, sqlx::FromRow)]
 pub struct Delivery {
     pub subscription_id: i64,
     pub message_id: String,
