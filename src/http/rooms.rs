@@ -17,6 +17,7 @@ pub mod room;
 
 pub mod session;
 pub mod shape;
+pub mod subscriptions;
 pub mod things;
 
 use axum::Json;

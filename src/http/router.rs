@@ -132,6 +132,8 @@ fn rooms() -> Vec<Route> {
     routes! {
         get    "/api/ws-auth/"                               RoomsWsAuth                => rooms::session::ws_auth;
         get    "/api/connection-id/"                         RoomsConnectionId          => rooms::session::connection_id;
+        post   "/api/register-subscriptions/"                RoomsRegisterSubscriptions => rooms::subscriptions::register_subscriptions;
+        get    "/api/vapid-public-key/"                      RoomsVapidPublicKey        => rooms::subscriptions::vapid_public_key;
         post   "/api/editing-audit-state/"                   RoomsEditingAuditState     => rooms::editing::editing_audit_state;
         post   "/api/rooms/{room}/draft/"                    RoomsSaveDraft             => rooms::drafts::save;
         get    "/api/rooms/{room}/draft/"                    RoomsGetDraft              => rooms::drafts::get;

@@ -12,6 +12,8 @@ mod row_3_05;
 mod row_3_06;
 mod row_3_07;
 mod row_3_08;
+mod row_3_09;
+mod row_3_10;
 mod row_3_13;
 mod row_3_14;
 mod row_3_15;

@@ -7,8 +7,10 @@ use wire::Timestamp;
 use wire::push::{PushSubscription, RegisterSubscriptionsRequest};
 
 use crate::access::Caller;
+use crate::chat::render::People;
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
+use crate::events::{Audience, Event};
 use crate::limits;
 use crate::outside::push::are_keys;
 use crate::store::push::NewSubscription;
@@ -46,6 +48,22 @@ pub async fn subscribe(ctx: &Ctx, caller: &Caller, request: RegisterSubscription
     let (client_id, platform) = (request.client_id.as_deref(), request.platform.as_deref());
     write.put_subscriptions(&user.id, &subscriptions, client_id, platform, limits::PUSH_SUBSCRIPTIONS_MAX).await?;
     write.commit().await?;
+    if !subscriptions.is_empty() {
+        tell_registered(ctx, &user.id, client_id, platform).await?;
+    }
+    Ok(())
+}
+
+/// The user's other windows hear that a browser is there now.
+async fn tell_registered(ctx: &Ctx, user_id: &str, client_id: Option<&str>, platform: Option<&str>) -> Result<()> {
+    let mut event = wire::Event::new("push.subscription.registered", ctx.clock.now());
+    event.user = Some(People::for_event(ctx, [user_id.to_owned()]).await?.get(user_id));
+    for (name, value) in [("client_id", client_id), ("platform", platform)] {
+        if let Some(value) = value {
+            event.custom.0.insert(name.into(), value.into());
+        }
+    }
+    ctx.announcer.tell(vec![Event::ephemeral(&event, None, Audience::user(user_id))?]).await;
     Ok(())
 }
 

@@ -75,6 +75,9 @@ fn words(kind: &str, event: &Value) -> Option<Words> {
             }
             others(state)
         }
+        "push.subscription.registered" => {
+            all(json!({"type": kind, "user": user, "client_id": event["client_id"], "platform": event["platform"]}))
+        }
         "ai_indicator.update" | "ai_indicator.clear" => {
             let ids = (&event["message_id"], &event["ai_state"]);
             all(json!({"type": kind, "cid": cid, "user": user, "message_id": ids.0, "ai_state": ids.1}))
