@@ -18,6 +18,7 @@ test: ## Everything that CI runs
 	@scripts/setup test
 	@$(MAKE) --no-print-directory check
 	cargo test --workspace --quiet
+	@scripts/e2e
 
 openapi: ## Writes openapi/stream.json anew from the code
 	cargo run --quiet --bin millrace -- openapi > openapi/stream.json

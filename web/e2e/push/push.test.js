@@ -31,7 +31,7 @@ test("a push arrives in Firefox and a changed one does not", { timeout: 120_000 
   const say = (text) => millrace.post("/channels/messaging/lobby/message", { message: { text, user_id: "ada" } });
 
   const { page } = firefox;
-  const key = await millrace.vapidPublicKey();
+  const key = await millrace.vapidPublicKey("grace");
   const subscription = await page.evaluate((key) => subscribe(key), key);
   assert.ok(subscription.endpoint.startsWith(service.origin), subscription.endpoint);
   await millrace.register("grace", subscription);
