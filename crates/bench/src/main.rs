@@ -11,6 +11,7 @@ mod machine;
 mod options;
 mod postgres;
 mod process;
+mod redis;
 mod report;
 mod scenarios;
 mod server;

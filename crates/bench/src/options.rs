@@ -12,6 +12,8 @@ pub enum Scenario {
     Hot,
     /// One publisher and thousands of watchers.
     Fanout,
+    /// A room's sockets at two nodes.
+    Nodes,
     /// Memory of sockets on which nothing happens.
     Idle,
     /// Time and memory of a start.
@@ -21,7 +23,7 @@ pub enum Scenario {
 #[derive(Args, Debug)]
 pub struct Options {
     /// Measure these and nothing else.
-    #[arg(long, value_delimiter = ',', default_value = "sends,hot,fanout,idle,start")]
+    #[arg(long, value_delimiter = ',', default_value = "sends,hot,fanout,nodes,idle,start")]
     only: Vec<Scenario>,
     /// About a minute: short trials, one of each, and no more than 1,000 watchers.
     #[arg(long)]

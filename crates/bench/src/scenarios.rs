@@ -3,6 +3,7 @@
 mod fanout;
 mod furnish;
 mod idle;
+mod nodes;
 mod sends;
 mod start;
 
@@ -37,6 +38,9 @@ pub async fn run(options: &Options, postgres: &Postgres) -> Result<Report> {
     }
     if options.wants(Scenario::Fanout) {
         rows.extend(fanout::run(&bench).await?);
+    }
+    if options.wants(Scenario::Nodes) {
+        rows.extend(nodes::run(&bench).await?);
     }
     if options.wants(Scenario::Idle) {
         rows.extend(idle::run(&bench).await?);

@@ -37,10 +37,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a server, on its half of the cores if there are halves, and waits until it is ready.
-    pub async fn start(kind: Kind, database: &Address, halves: Option<&Halves>) -> Result<Self> {
+    /// Starts a server with what it is told besides, and waits until it is ready.
+    pub async fn start_with(
+        kind: Kind,
+        database: &Address,
+        halves: Option<&Halves>,
+        environment: &[(&str, &str)],
+    ) -> Result<Self> {
         let address = free_address()?;
         let mut command = kind.command(address, database)?;
+        command.envs(environment.iter().copied());
         let started = Instant::now();
         let mut spawn = || Measured::spawn(&mut command);
         let process = match halves {
@@ -51,6 +57,11 @@ impl Server {
         server.wait_until_ready(started).await.with_context(|| format!("starting {kind:?}"))?;
         server.started_in = started.elapsed();
         Ok(server)
+    }
+
+    /// Starts a server, on its half of the cores if there are halves, and waits until it is ready.
+    pub async fn start(kind: Kind, database: &Address, halves: Option<&Halves>) -> Result<Self> {
+        Self::start_with(kind, database, halves, &[]).await
     }
 
     async fn wait_until_ready(&mut self, started: Instant) -> Result<()> {
