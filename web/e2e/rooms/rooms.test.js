@@ -1,6 +1,6 @@
 // The rooms page in a real browser: it renders, sends, receives, scrolls back and keeps drafts, without a word on the console.
 //
-// MILLRACE_BASE_URL names a server in development mode; without it one is started (MILLRACE_BIN, else the debug build).
+// MILLRACE_BASE_URL names a server in development mode; without it one is started (SERVER_BIN, else the debug build).
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -28,7 +28,7 @@ async function freePort() {
 async function startServer() {
   const port = await freePort();
   dataDir = mkdtempSync(join(tmpdir(), 'millrace-e2e-'));
-  const program = process.env.MILLRACE_BIN || new URL('../../../target/debug/millrace', import.meta.url).pathname;
+  const program = process.env.SERVER_BIN || new URL('../../../target/debug/millrace', import.meta.url).pathname;
   const listen = `127.0.0.1:${port}`;
   server = spawn(program, ['serve', '--listen', listen, '--data-dir', dataDir], { stdio: ['ignore', 'pipe', 'pipe'] });
   let log = '';
