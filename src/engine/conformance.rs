@@ -9,7 +9,7 @@ use testkit::PATIENCE;
 use testkit::services::{redis_cluster_urls, redis_url};
 
 use super::redis::Incoming;
-use super::{Engine, LIMIT_WINDOW_SECONDS, Topic, memory, redis};
+use super::{Engine, Hold, LIMIT_WINDOW_SECONDS, Note, Topic, memory, redis};
 use crate::clock::Clock;
 use crate::config::{self, Secret};
 
@@ -45,11 +45,45 @@ async fn alone(engine: &Engine) {
     listed.extend(presence.watchers(7, 2, 2).await);
     listed.sort_unstable();
     assert_eq!(listed, ["ada", "alan", "grace"]);
+    assert_eq!(presence.watched("grace", &[6, 7, 8]).await, [7]);
     for (user, count) in [("ada", 2), ("ada", 2), ("grace", 1), ("alan", 0)] {
         assert_eq!(presence.unwatch(7, user).await, count, "{user}");
     }
     assert!(presence.watchers(7, 10, 0).await.is_empty());
     assert!(presence.refresh().await.is_empty());
+    assert!(presence.watched("grace", &[7]).await.is_empty());
+    // A note stays until it is taken away or its time is over; the one of a thread is another one.
+    let notes = &engine.notes;
+    let draft = Note::Draft { user: "ada", room: "messaging:conformance", thread: None };
+    let in_thread = Note::Draft { user: "ada", room: "messaging:conformance", thread: Some("parent") };
+    notes.put(draft, b"hel", Duration::from_mins(1)).await;
+    notes.put(draft, b"hello", Duration::from_mins(1)).await;
+    assert_eq!((notes.get(draft).await.as_deref(), notes.get(in_thread).await), (Some(&b"hello"[..]), None));
+    notes.remove(draft).await;
+    assert_eq!(notes.get(draft).await, None);
+    notes.put(in_thread, b"x", Duration::from_millis(1)).await;
+    tokio::time::timeout(PATIENCE, async { while notes.get(in_thread).await.is_some() {} }).await.expect("it expires");
+    // A number has one holder, and never the same span twice.
+    let life = Duration::from_secs(1);
+    let hold = async |number, holder: &str, from| engine.leases.hold(number, holder, from, life).await;
+    assert_eq!(hold(7, "ada", 1_000).await, Hold::Mine { floor: 0, ceiling: 2_000 });
+    assert_eq!(hold(7, "grace", 1_000).await, Hold::Taken);
+    assert_eq!(hold(8, "grace", 1_000).await, Hold::Mine { floor: 0, ceiling: 2_000 });
+    // Held again it reaches further, and never less far.
+    assert_eq!(hold(7, "ada", 1_500).await, Hold::Mine { floor: 2_000, ceiling: 2_500 });
+    assert_eq!(hold(7, "ada", 900).await, Hold::Mine { floor: 2_500, ceiling: 2_500 });
+    // When it is free, the next one begins where the last one could have been, whatever its clock says.
+    let next = async {
+        loop {
+            match hold(7, "grace", 500).await {
+                Hold::Taken => tokio::task::yield_now().await,
+                next => return next,
+            }
+        }
+    };
+    let next = tokio::time::timeout(PATIENCE, next).await.expect("the number is free again");
+    assert_eq!(next, Hold::Mine { floor: 2_500, ceiling: 3_500 });
+    assert_eq!(hold(7, "ada", 2_000).await, Hold::Taken);
     // A limit's window ends, and with it what was counted.
     let limits = &engine.limits;
     assert_eq!((limits.hit("a", 30).used, limits.hit("a", 30).used, limits.hit("b", 30).used), (1, 2, 1));

@@ -13,7 +13,6 @@ mod events;
 mod filters;
 mod http;
 mod junk;
-mod leases;
 mod members;
 mod messages;
 mod permissions;
