@@ -18,7 +18,7 @@ mod server;
 
 use std::net::SocketAddr;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -77,6 +77,11 @@ async fn measure(options: &Options) -> Result<()> {
         _ = terminate.recv() => Err(anyhow::anyhow!("terminated")),
     };
     let stopped = postgres.stop().await;
-    println!("{}", outcome?);
+    let (report, failures) = outcome?;
+    println!("{report}");
+    for failure in &failures {
+        eprintln!("{failure:#}");
+    }
+    ensure!(failures.is_empty(), "{} scenarios failed", failures.len());
     stopped
 }

@@ -10,6 +10,7 @@ mod start;
 use std::time::Duration;
 
 use anyhow::Result;
+use clap::ValueEnum;
 
 use crate::machine::Machine;
 use crate::options::{Options, Scenario, Sizes};
@@ -27,28 +28,28 @@ struct Bench<'a> {
 /// The database that Millrace has in every scenario.
 const DATABASE: &str = "bench_millrace";
 
-pub async fn run(options: &Options, postgres: &Postgres) -> Result<Report> {
+/// Measures what is wanted. A scenario that fails takes only its own rows along, and is named in the second part.
+pub async fn run(options: &Options, postgres: &Postgres) -> Result<(Report, Vec<anyhow::Error>)> {
     let bench = Bench { postgres, sizes: options.sizes() };
     let machine = Machine::look(&postgres.version, &server::millrace_version().await?)?;
-    let mut rows = Vec::new();
-    if options.wants(Scenario::Sends) {
-        rows.extend(sends::run(&bench, &sends::ALL).await?);
-    } else if options.wants(Scenario::Hot) {
-        rows.extend(sends::run(&bench, &sends::HOT).await?);
+    let (mut rows, mut failures) = (Vec::new(), Vec::new());
+    for scenario in Scenario::value_variants().iter().filter(|scenario| options.wants(**scenario)) {
+        let measured = match scenario {
+            Scenario::Sends => sends::run(&bench, &sends::ALL).await,
+            // All sends have it in them.
+            Scenario::Hot if options.wants(Scenario::Sends) => continue,
+            Scenario::Hot => sends::run(&bench, &sends::HOT).await,
+            Scenario::Fanout => fanout::run(&bench).await,
+            Scenario::Nodes => nodes::run(&bench).await,
+            Scenario::Idle => idle::run(&bench).await,
+            Scenario::Start => start::run(&bench).await,
+        };
+        match measured {
+            Ok(measured) => rows.extend(measured),
+            Err(error) => failures.push(error.context(format!("{scenario:?} was not measured"))),
+        }
     }
-    if options.wants(Scenario::Fanout) {
-        rows.extend(fanout::run(&bench).await?);
-    }
-    if options.wants(Scenario::Nodes) {
-        rows.extend(nodes::run(&bench).await?);
-    }
-    if options.wants(Scenario::Idle) {
-        rows.extend(idle::run(&bench).await?);
-    }
-    if options.wants(Scenario::Start) {
-        rows.extend(start::run(&bench).await?);
-    }
-    Ok(Report { machine, sizes: bench.sizes, rows })
+    Ok((Report { machine, sizes: bench.sizes, rows }, failures))
 }
 
 /// The one in the middle.

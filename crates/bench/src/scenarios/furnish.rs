@@ -1,6 +1,8 @@
 //! Users and channels for the load, made through the API like anybody else's.
 
-use anyhow::{Result, ensure};
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
 use client::{Client, server_token};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -9,6 +11,8 @@ use crate::server::{API_KEY, API_SECRET, Server};
 
 const USERS_PER_CALL: usize = 100;
 const CALLS_AT_ONCE: usize = 16;
+const LOOKS_MAX: usize = 300;
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 pub struct Furnisher(Client);
 
@@ -35,6 +39,19 @@ impl Furnisher {
             (format!("/channels/{kind}/{id}/query"), json!({"data": data, "state": false}))
         });
         self.call_all(calls).await
+    }
+
+    /// Waits until so many users watch a channel.
+    pub async fn watchers_of(&self, channel: &str, count: usize) -> Result<()> {
+        for _ in 0..LOOKS_MAX {
+            let path = format!("/channels/{channel}/query");
+            let answer = self.0.call("POST".parse()?, &path, &[], Some(&json!({"state": true}))).await?;
+            if answer.body["watcher_count"] == count {
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        bail!("fewer than {count} watch {channel}")
     }
 
     async fn call_all(&self, calls: impl Iterator<Item = (String, Value)>) -> Result<()> {

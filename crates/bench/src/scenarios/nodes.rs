@@ -29,6 +29,7 @@ pub async fn run(bench: &Bench<'_>) -> Result<Vec<Row>> {
     let second = Server::start_with(Kind::Millrace, &database, None, &together).await?;
     Furnisher::new(&first).users(SOCKETS).await?;
     let watchers = Watchers::start(open_sockets([&first, &second]).await?)?;
+    Furnisher::new(&first).watchers_of(&format!("messaging/{ROOM}"), SOCKETS).await?;
     let path = format!("/channels/messaging/{ROOM}/message?api_key={API_KEY}");
     let body = format!(r#"{{"message":{{"text":"{NUMBER_PLACE}"}}}}"#);
     let template = Template::new(request("POST", &path, Some(&user_token(API_SECRET, &user(0))), &body))?;
