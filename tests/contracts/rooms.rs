@@ -290,8 +290,7 @@ impl Guest {
     /// Opens a socket for a room. What is said from now on is heard: the answer to a frame comes after the room is entered.
     pub async fn enter(&self, room: &str) -> Ear {
         let mut ear = self.listen(&format!("/ws/{room}/")).await;
-        ear.say(json!({"type": "ping"})).await;
-        ear.hear("pong").await;
+        ear.be_in().await;
         ear
     }
 
@@ -311,6 +310,12 @@ pub struct Ear {
 }
 
 impl Ear {
+    /// Waits until the server has taken the socket in: an open one may still be on its way.
+    pub async fn be_in(&mut self) {
+        self.say(json!({"type": "ping"})).await;
+        self.hear("pong").await;
+    }
+
     pub async fn dial(url: &str, headers: &[(&'static str, &str)]) -> Self {
         let socket = timeout(PATIENCE, Socket::dial(url, headers)).await.expect("an answer");
         Self { socket: socket.unwrap_or_else(|refused| panic!("{url}: {refused:?}")), waiting: VecDeque::new() }

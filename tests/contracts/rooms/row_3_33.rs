@@ -15,7 +15,8 @@ async fn tabs_count_once(board: &Board) {
     assert_eq!(online().await, false);
     let first = ada.enter(&room).await;
     assert_eq!(ear.hear("user.presence.changed").await["user"]["online"], true);
-    let second = board.guest_at(1, "ada").listen("/ws/").await;
+    let mut second = board.guest_at(1, "ada").listen("/ws/").await;
+    second.be_in().await;
     assert_eq!(online().await, true);
     first.leave().await;
     assert_eq!(online().await, true);
