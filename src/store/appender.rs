@@ -407,9 +407,14 @@ WITH moved AS (
     FROM placed p
     WHERE p.last_of_author AND m.channel_id = p.channel_id AND m.user_id = p.user_id
 ), ended AS (
-    DELETE FROM drafts d USING placed p
-    WHERE p.last_of_author AND d.user_id = p.user_id AND d.channel_id = p.channel_id AND d.parent_id = ''
-    RETURNING p.position
+    -- OFFSET 0: one probe for each author. Planned as a join, it would read every draft there is.
+    DELETE FROM drafts d USING (
+        SELECT p.position, x.place FROM placed p CROSS JOIN LATERAL (
+            SELECT ctid AS place FROM drafts
+            WHERE user_id = p.user_id AND channel_id = p.channel_id AND parent_id = '' OFFSET 0) x
+        WHERE p.last_of_author) f
+    WHERE d.ctid = f.place
+    RETURNING f.position
 )
 SELECT position, number, at, position IN (SELECT position FROM ended) AS ended_draft FROM placed
 "#;
