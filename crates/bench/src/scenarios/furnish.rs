@@ -41,6 +41,15 @@ impl Furnisher {
         self.call_all(calls).await
     }
 
+    /// Makes users 0 up to `count` members of a channel.
+    pub async fn members(&self, channel: &str, count: usize) -> Result<()> {
+        for first in (0..count).step_by(USERS_PER_CALL) {
+            let members: Vec<String> = (first..count.min(first + USERS_PER_CALL)).map(user).collect();
+            call(self.0.clone(), format!("/channels/{channel}"), json!({"add_members": members})).await?;
+        }
+        Ok(())
+    }
+
     /// Waits until so many users watch a channel.
     pub async fn watchers_of(&self, channel: &str, count: usize) -> Result<()> {
         for _ in 0..LOOKS_MAX {

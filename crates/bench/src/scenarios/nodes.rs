@@ -27,9 +27,12 @@ pub async fn run(bench: &Bench<'_>) -> Result<Vec<Row>> {
     let together = [("REDIS_URL", redis.url.as_str()), ("MILLRACE_ROOMS__ENABLED", "true")];
     let first = Server::start_with(Kind::Millrace, &database, None, &together).await?;
     let second = Server::start_with(Kind::Millrace, &database, None, &together).await?;
-    Furnisher::new(&first).users(SOCKETS).await?;
+    let furnisher = Furnisher::new(&first);
+    furnisher.users(SOCKETS).await?;
+    furnisher.channels("messaging", [(ROOM.to_owned(), Vec::new())]).await?;
+    furnisher.members(&format!("messaging/{ROOM}"), SOCKETS).await?;
     let watchers = Watchers::start(open_sockets([&first, &second]).await?)?;
-    Furnisher::new(&first).watchers_of(&format!("messaging/{ROOM}"), SOCKETS).await?;
+    furnisher.watchers_of(&format!("messaging/{ROOM}"), SOCKETS).await?;
     let path = format!("/channels/messaging/{ROOM}/message?api_key={API_KEY}");
     let body = format!(r#"{{"message":{{"text":"{NUMBER_PLACE}"}}}}"#);
     let template = Template::new(request("POST", &path, Some(&user_token(API_SECRET, &user(0))), &body))?;
@@ -48,7 +51,7 @@ pub async fn run(bench: &Bench<'_>) -> Result<Vec<Row>> {
     Ok(vec![row("p50", 0), row("p99", 1).goal(P99_MS)])
 }
 
-/// Half of the sockets at each node. Whoever comes becomes a member.
+/// Half of the sockets at each node.
 async fn open_sockets(nodes: [&Server; 2]) -> Result<Vec<Socket>> {
     let addresses = nodes.map(|node| node.address);
     let mut tasks = JoinSet::new();
