@@ -210,6 +210,20 @@ pub async fn answer_invite(
     tell_one(ctx, write, channel, kind, &row).await
 }
 
+async fn member_event(
+    ctx: &Ctx,
+    write: &ChannelWrite,
+    channel: &LoadedChannel,
+    kind: &str,
+    row: &Member,
+) -> Result<wire::Event> {
+    let people = People::for_event(ctx, [row.user_id.clone()]).await?;
+    let mut event = event_with_channel(ctx, kind, channel, &write.head, write.now()).await?;
+    event.user = Some(people.get(&row.user_id));
+    event.member = Some(render::members::member(row, channel, &people, ctx.clock.now()));
+    Ok(event)
+}
+
 /// Tells the watchers of a channel about a member.
 ///
 /// # Errors
@@ -221,11 +235,8 @@ pub async fn tell(
     kind: &str,
     row: &Member,
 ) -> Result<()> {
-    let people = People::for_event(ctx, [row.user_id.clone()]).await?;
-    let mut event = event_with_channel(ctx, kind, channel, &write.head, write.now()).await?;
+    let mut event = member_event(ctx, write, channel, kind, row).await?;
     event.channel_fields = Some(ChannelFields::new(&channel.row.cid, channel.row.team.as_deref()));
-    event.user = Some(people.get(&row.user_id));
-    event.member = Some(render::members::member(row, channel, &people, ctx.clock.now()));
     write.event(Event::new(&event, Audience::CHANNEL)?.about(&row.user_id));
     Ok(())
 }
@@ -246,10 +257,7 @@ async fn tell_one(
     kind: &str,
     row: &Member,
 ) -> Result<()> {
-    let people = People::for_event(ctx, [row.user_id.clone()]).await?;
-    let mut event = event_with_channel(ctx, kind, channel, &write.head, write.now()).await?;
-    event.user = Some(people.get(&row.user_id));
-    event.member = Some(render::members::member(row, channel, &people, ctx.clock.now()));
+    let event = member_event(ctx, write, channel, kind, row).await?;
     write.unnumbered_event(Event::new(&event, Audience::AbsentUser(row.user_id.clone()))?.about(&row.user_id));
     Ok(())
 }
