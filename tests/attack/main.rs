@@ -1,0 +1,32 @@
+//! What broke the server once, or would: every test here failed on the code that it was written against.
+//!
+//! A file per question: who is it, what may it still, what does one request cost, what if it stops half-way, who waits for
+//! whom, what if Redis stands still.
+
+#![allow(clippy::unwrap_used, reason = "a panic is how a test says no")]
+
+mod bounds;
+mod halfway;
+mod identity;
+mod lanes;
+mod redis_away;
+mod rights;
+
+use serde_json::{Value, json};
+use testkit::{App, Person};
+
+/// Makes a channel with these members, the first of whom created it.
+async fn channel(app: &App, cid: &str, members: &[&str]) -> Value {
+    let data = json!({"created_by_id": members[0], "members": members});
+    app.server().post(&format!("{}/query", path(cid)), json!({"data": data, "state": true})).await.ok()
+}
+
+/// Watches a channel; gives back its state.
+async fn watch(person: &Person, cid: &str) -> Value {
+    person.post(&format!("{}/query", path(cid)), json!({"watch": true, "state": true})).await.ok()
+}
+
+/// Where a channel is asked for things.
+fn path(cid: &str) -> String {
+    format!("/channels/{}", cid.replace(':', "/"))
+}
