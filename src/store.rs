@@ -247,6 +247,7 @@ impl Store {
 
     /// The pool for one statement; counted for the request's log line.
     fn pool(&self) -> &PgPool {
+        telemetry::expect_no_transaction();
         telemetry::count_query();
         &self.reads
     }

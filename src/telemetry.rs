@@ -17,21 +17,48 @@ use crate::config::{LogFormat, LogSettings};
 
 tokio::task_local! {
     static QUERIES: Cell<u32>;
+    static TRANSACTIONS: Cell<u32>;
 }
 
 /// Runs a request so that its database queries are counted.
 pub async fn counting_queries<T>(work: impl Future<Output = T>) -> (T, u32) {
-    QUERIES
-        .scope(Cell::new(0), async {
-            let result = work.await;
-            (result, QUERIES.with(Cell::get))
-        })
-        .await
+    let counted = QUERIES.scope(Cell::new(0), async {
+        let result = work.await;
+        (result, QUERIES.with(Cell::get))
+    });
+    TRANSACTIONS.scope(Cell::new(0), counted).await
 }
 
 /// Counts one round trip to Postgres for the current request, if there is one.
 pub fn count_query() {
     let _ = QUERIES.try_with(|queries| queries.set(queries.get() + 1));
+}
+
+/// Lives as long as a transaction of the current request.
+#[derive(Debug)]
+pub struct InTransaction(());
+
+impl InTransaction {
+    pub fn begin() -> Self {
+        expect_no_transaction();
+        let _ = TRANSACTIONS.try_with(|open| open.set(open.get() + 1));
+        Self(())
+    }
+}
+
+impl Drop for InTransaction {
+    fn drop(&mut self) {
+        let _ = TRANSACTIONS.try_with(|open| open.set(open.get().saturating_sub(1)));
+    }
+}
+
+/// Called before anything that may have to wait for somebody else: another connection, Redis. Whoever holds a row's lock
+/// while waiting makes everybody wait who wants that row. Checked where tests run, in debug builds.
+pub fn expect_no_transaction() {
+    debug_assert!(
+        TRANSACTIONS.try_with(Cell::get).unwrap_or_default() == 0,
+        "a transaction is open: it asks by its own connection, or before it begins"
+    );
 }
 
 /// Starts logging to standard error: what is printed for people is not mixed with it.

@@ -5,7 +5,7 @@
 //! through the relay when the bus is away. Entries live for seconds anyway. Before somebody is refused, facts are read
 //! afresh.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -233,6 +233,17 @@ impl Caches {
         Ok(found)
     }
 
+    /// Those of the users who are remembered, for whoever must not wait.
+    pub async fn users_at_hand(&self, ids: &[String]) -> HashMap<String, Arc<User>> {
+        let mut found = HashMap::with_capacity(ids.len());
+        for id in ids {
+            if let Some(user) = self.users.get(id).await {
+                found.insert(id.clone(), user);
+            }
+        }
+        found
+    }
+
     /// A channel by its cid, deleted or not.
     ///
     /// # Errors
@@ -312,10 +323,31 @@ impl Caches {
         self.memberships.get_or_load(&key, load).await
     }
 
-    /// Was the user online some seconds ago? For the small print of events, where asking each time would cost too much.
-    pub async fn was_online(&self, id: &str, presence: &dyn Presence) -> bool {
-        let ask = async { presence.online(std::slice::from_ref(&id.to_owned())).await.contains(id) };
-        self.online.get_with_by_ref(id, ask).await
+    /// Those of the users who were online some seconds ago. For the small print of events, where asking each time would cost
+    /// too much; who is not remembered is asked for with one question.
+    pub async fn lately_online(&self, ids: &[String], presence: &dyn Presence) -> HashSet<String> {
+        let mut online = HashSet::new();
+        let mut unknown = Vec::new();
+        for id in ids {
+            match self.online.get(id).await {
+                Some(true) => drop(online.insert(id.clone())),
+                Some(false) => {}
+                None => unknown.push(id.clone()),
+            }
+        }
+        if !unknown.is_empty() {
+            let found = presence.online(&unknown).await;
+            for id in unknown {
+                self.online.insert(id.clone(), found.contains(&id)).await;
+            }
+            online.extend(found);
+        }
+        online
+    }
+
+    /// The same as far as it is remembered, for whoever must not wait.
+    pub async fn was_online_at_hand(&self, id: &str) -> bool {
+        self.online.get(id).await.unwrap_or(false)
     }
 
     /// Forgets what a change has made stale.

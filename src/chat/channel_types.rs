@@ -77,8 +77,7 @@ pub async fn update(
     let mut write = ctx.store.write().await?;
     // One change at a time: the app's row stands for its types.
     write.lock_app().await?;
-    let (_, types) = ctx.store.app().await?;
-    let row = types.into_iter().find(|row| row.name == name).ok_or_else(|| missing(name))?;
+    let row = write.channel_type(name).await?.ok_or_else(|| missing(name))?;
     let mut grants = row.grants;
     match request.remove("grants") {
         Some(Value::Null) => grants.clear(),

@@ -4,6 +4,7 @@ use wire::message::Message as ShownMessage;
 use wire::reaction::{REACTION_KEYS, Reaction as Shown, SendReactionRequest};
 
 use crate::access::{Action, Caller, ChannelAccess};
+use crate::chat::channels::{lock, people_at_hand};
 use crate::chat::custom;
 use crate::chat::messages::history::checked_limit;
 use crate::chat::messages::{self, load, policy};
@@ -37,7 +38,7 @@ pub async fn send_reaction(
     policy::check_author(&access, caller, ctx.clock.now())?;
     let user = caller.acting()?.id.clone();
     let unique = request.enforce_unique;
-    let mut write = lock(ctx, &access, message_id).await?;
+    let mut write = lock_message(ctx, &access, &message, &user).await?;
     let reaction = parse(request, message_id, &user, write.now())?;
     let replaced =
         if unique { write.remove_reactions(message_id, &user, None, Some(&reaction.kind)).await? } else { Vec::new() };
@@ -56,11 +57,11 @@ pub async fn delete_reaction(
     message_id: &str,
     kind: &str,
 ) -> Result<(ShownMessage, Shown)> {
-    let (access, _) = load(ctx, caller, message_id, Action::ReadChannel).await?;
+    let (access, message) = load(ctx, caller, message_id, Action::ReadChannel).await?;
     let user = caller.acting()?.id.clone();
     access.require_with_thing_of(Action::DeleteReaction, &user)?;
     policy::check_frozen(&access)?;
-    let mut write = lock(ctx, &access, message_id).await?;
+    let mut write = lock_message(ctx, &access, &message, &user).await?;
     let removed = write.remove_reactions(message_id, &user, Some(kind), None).await?.pop();
     let removed = removed
         .ok_or_else(|| Error::not_found(format!("user {user} has no reaction {kind:?} to message {message_id}")))?;
@@ -112,9 +113,12 @@ fn parse(request: SendReactionRequest, message_id: &str, user: &str, now: wire::
     })
 }
 
-async fn lock(ctx: &Ctx, access: &ChannelAccess, message_id: &str) -> Result<ChannelWrite> {
+/// Takes the lock of a message's channel, for a change of its reactions.
+async fn lock_message(ctx: &Ctx, access: &ChannelAccess, message: &Message, user: &str) -> Result<ChannelWrite> {
+    let message_id = &message.id;
+    let named = render::messages::people_of(message).into_iter().chain([user.to_owned()]);
     let missing = || Error::not_found(format!("message with id {message_id} doesn't exist"));
-    let mut write = ctx.store.write_channel(access.key()).await?.ok_or_else(missing)?;
+    let mut write = lock(ctx, &access.channel, named).await?.ok_or_else(missing)?;
     write.message(message_id).await?.filter(|message| message.deleted_at.is_none()).ok_or_else(missing)?;
     Ok(write)
 }
@@ -128,12 +132,11 @@ async fn finish(
     reaction: Reaction,
 ) -> Result<(ShownMessage, Shown)> {
     let row = write.count_reactions(&reaction.message_id).await?;
-    let people = People::for_event(ctx, [reaction.user_id.clone()]).await?;
+    let people = people_at_hand(ctx, &mut write, &access.channel, [reaction.user_id.clone()]).await?;
     let shown_reaction = render::messages::reaction(&reaction, &people);
-    let shown = render::messages::one(ctx, &row, access.cid(), render::messages::Options::default()).await?;
-    let channel_people = People::for_event(ctx, render::channels::people_of(&access.channel)).await?;
+    let shown = render::messages::at_hand(ctx, &mut write, &row, access.cid()).await?;
     let mut event = messages::body(kind, &access.channel, shown.clone(), write.now());
-    event.channel = Some(render::channels::channel(&access.channel, Some(&write.head), &channel_people, None));
+    event.channel = Some(render::channels::channel(&access.channel, Some(&write.head), &people, None));
     event.user = Some(shown_reaction.user.clone());
     event.reaction = Some(shown_reaction.clone());
     write.event(Event::new(&event, messages::audience_of(&row))?.about(&reaction.user_id));

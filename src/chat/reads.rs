@@ -1,14 +1,16 @@
 //! How far users have read: marking channels as read, and as unread again.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use wire::Cid;
 use wire::event::{ChannelFields, ReadFields};
 use wire::read::{MarkReadRequest, MarkUnreadRequest};
 
+use crate::access::caches::LoadedChannel;
 use crate::access::{self, Action, Caller, ChannelAccess};
 use crate::chat::channels::event_with_channel;
-use crate::chat::render::People;
+use crate::chat::render::{self, People};
 use crate::chat::threads;
 use crate::chat::users::full::unread_totals;
 use crate::ctx::Ctx;
@@ -36,13 +38,15 @@ pub async fn mark_read(ctx: &Ctx, caller: &Caller, cid: &Cid, request: MarkReadR
     if !access.channel.config.read_events {
         return Ok(None);
     }
+    let shows = shows_receipts(ctx, &user).await?;
+    let people = People::for_event(ctx, [user.clone()]).await?;
     let mut write = ctx.store.write().await?;
     let Some(member) = write.mark_read(access.key(), &user, up_to.as_ref()).await? else {
         drop(write);
-        return already_read(ctx, &access, &user).await;
+        return already_read(ctx, &access, &user, &people).await;
     };
-    let event = read_event(ctx, &access, &member).await?;
-    if shows_receipts(ctx, &user).await? {
+    let event = read_event(&access, &member, &people);
+    if shows {
         let mut logged = Event::new(&event, Audience::CHANNEL)?.about(&user);
         logged.channel_id = Some(access.key());
         write.event(logged);
@@ -62,21 +66,21 @@ async fn mark_thread_read(ctx: &Ctx, access: &ChannelAccess, user: &str, parent_
 }
 
 /// The caller has read further already, or is no member.
-async fn already_read(ctx: &Ctx, access: &ChannelAccess, user: &str) -> Result<Option<wire::Event>> {
+async fn already_read(ctx: &Ctx, access: &ChannelAccess, user: &str, people: &People) -> Result<Option<wire::Event>> {
     match ctx.store.member(access.key(), user).await? {
-        Some(member) => Ok(Some(read_event(ctx, access, &member).await?)),
+        Some(member) => Ok(Some(read_event(access, &member, people))),
         // Watchers of a public channel need not be members; they have nothing that could be unread.
         None => Ok(None),
     }
 }
 
-async fn read_event(ctx: &Ctx, access: &ChannelAccess, member: &Member) -> Result<wire::Event> {
+fn read_event(access: &ChannelAccess, member: &Member, people: &People) -> wire::Event {
     let mut event = wire::Event::new("message.read", member.last_read_at);
     event.channel_fields = Some(ChannelFields::new(access.cid(), access.channel.row.team.as_deref()));
-    event.user = Some(People::for_event(ctx, [member.user_id.clone()]).await?.get(&member.user_id));
+    event.user = Some(people.get(&member.user_id));
     event.read =
         Some(ReadFields { last_read_message_id: member.last_read_message_id.clone(), ..ReadFields::default() });
-    Ok(event)
+    event
 }
 
 async fn shows_receipts(ctx: &Ctx, user: &str) -> Result<bool> {
@@ -92,8 +96,8 @@ async fn tell_totals(ctx: &Ctx, access: Option<&ChannelAccess>, user: &str, read
     event.thread_id.clone_from(&read.thread_id);
     event.unread = Some(unread_totals(ctx, user).await?);
     if let Some(access) = access {
-        let people = People::for_event(ctx, crate::chat::render::channels::people_of(&access.channel)).await?;
-        event.channel = Some(crate::chat::render::channels::channel(&access.channel, None, &people, None));
+        let people = People::for_event(ctx, render::channels::people_of(&access.channel)).await?;
+        event.channel = Some(render::channels::channel(&access.channel, None, &people, None));
     }
     ctx.announcer.tell(vec![Event::ephemeral(&event, None, Audience::user(user))?]).await;
     Ok(())
@@ -117,18 +121,21 @@ pub async fn mark_channels_read(
         }
         return Ok(last);
     }
+    let shows = shows_receipts(ctx, &user).await?;
+    let people = People::for_event(ctx, [user.clone()]).await?;
     let mut write = ctx.store.write().await?;
     let members = write.mark_all_read(&user).await?;
     let mut last = wire::Event::new("message.read", ctx.clock.now());
     let keys: Vec<i64> = members.iter().map(|member| member.channel_id).collect();
-    let channels = ctx.caches.channels_by_keys(&keys).await?;
-    let shows = shows_receipts(ctx, &user).await?;
+    let app = ctx.caches.app();
+    let channels: HashMap<i64, Arc<LoadedChannel>> =
+        write.channels(&keys).await?.into_iter().map(|row| (row.id, Arc::new(LoadedChannel::new(row, &app)))).collect();
     for member in &members {
         let Some(channel) = channels.get(&member.channel_id).filter(|channel| channel.config.read_events) else {
             continue;
         };
         let access = ChannelAccess::of(ctx, caller, channel.clone(), None);
-        last = read_event(ctx, &access, member).await?;
+        last = read_event(&access, member, &people);
         if shows {
             let mut logged = Event::new(&last, Audience::CHANNEL)?.about(&user);
             logged.channel_id = Some(member.channel_id);
@@ -167,9 +174,10 @@ pub async fn mark_unread(ctx: &Ctx, caller: &Caller, cid: &Cid, request: MarkUnr
     ctx.announcer.tell(write.commit().await?).await;
     let head =
         ctx.store.heads(&[access.key()]).await?.pop().ok_or_else(|| Error::internal("a channel without a head"))?;
-    let mut event =
-        event_with_channel(ctx, "notification.mark_unread", &access.channel, &head, ctx.clock.now()).await?;
-    event.user = Some(People::for_event(ctx, [user.clone()]).await?.get(&user));
+    let people = render::channels::people_of(&access.channel).chain([user.clone()]);
+    let people = People::for_event(ctx, people).await?;
+    let mut event = event_with_channel("notification.mark_unread", &access.channel, &head, &people, ctx.clock.now());
+    event.user = Some(people.get(&user));
     event.unread = Some(unread_totals(ctx, &user).await?);
     event.read = Some(ReadFields {
         first_unread_message_id: Some(from.id),

@@ -54,6 +54,19 @@ impl Write {
         Ok(app)
     }
 
+    /// A channel type as it is now.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn channel_type(&mut self, name: &str) -> Result<Option<ChannelTypeRow>> {
+        let row =
+            sqlx::query_as("SELECT name, config, grants, created_at, updated_at FROM channel_types WHERE name = $1")
+                .bind(name)
+                .fetch_optional(self.connection())
+                .await?;
+        Ok(row)
+    }
+
     /// # Errors
     /// Postgres.
     pub async fn update_app(&mut self, app: &AppRow) -> Result<()> {

@@ -100,6 +100,16 @@ impl Store {
 }
 
 impl Write {
+    /// Channels by their keys, in no order.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn channels(&mut self, ids: &[i64]) -> Result<Vec<Channel>> {
+        let channels =
+            sqlx::query_as("SELECT * FROM channels WHERE id = ANY($1)").bind(ids).fetch_all(self.connection()).await?;
+        Ok(channels)
+    }
+
     /// Creates a channel and takes its lock, or takes the lock of the one that exists. Says which it was.
     ///
     /// # Errors

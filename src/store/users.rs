@@ -117,6 +117,16 @@ impl Store {
 }
 
 impl Write {
+    /// Users by their ids, in no order; unknown ones are left out.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn users(&mut self, ids: &[String]) -> Result<Vec<User>> {
+        let users =
+            sqlx::query_as("SELECT * FROM users WHERE id = ANY($1)").bind(ids).fetch_all(self.connection()).await?;
+        Ok(users)
+    }
+
     /// Users by their ids, locked until the commit, in the order of ids.
     ///
     /// # Errors

@@ -3,6 +3,9 @@
 //! A change and the events that tell of it are committed together: nothing is announced that did not happen, and nothing
 //! happens that the log does not know. [`ChannelWrite`] holds the channel's lock from its first statement to its commit, so
 //! within a channel the order of numbers, of times and of commits is one order.
+//!
+//! An open transaction holds locks that others wait for. It waits for nobody: what it needs to know it asks by its own
+//! connection or was told before it began. Caches are looked at, never loaded; Redis is not asked at all.
 
 use sqlx::{PgConnection, Postgres, Transaction};
 use wire::Timestamp;
@@ -15,6 +18,8 @@ use crate::telemetry;
 pub struct Write {
     tx: Transaction<'static, Postgres>,
     events: Vec<Event>,
+    /// While it lives, nobody else is waited for.
+    _open: telemetry::InTransaction,
 }
 
 /// Where a channel's log stands (`channel_heads`).
@@ -43,7 +48,8 @@ pub struct ChannelWrite {
 impl Write {
     pub(super) async fn begin(store: &Store) -> Result<Self> {
         telemetry::count_query();
-        Ok(Self { tx: store.writes.begin().await?, events: Vec::new() })
+        let open = telemetry::InTransaction::begin();
+        Ok(Self { tx: store.writes.begin().await?, events: Vec::new(), _open: open })
     }
 
     /// The connection, for one statement; counted for the request's log line.

@@ -9,6 +9,7 @@ mod bounds;
 mod halfway;
 mod identity;
 mod lanes;
+mod locks;
 mod redis_away;
 mod rights;
 

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use wire::Cid;
 use wire::channel::Channel as Shown;
 
-use super::event_with_channel;
-use super::truncate::channel_user;
+use super::{event_with_channel, lock, people_at_hand};
 use crate::access::caches::LoadedChannel;
 use crate::access::{self, Action, Caller};
 use crate::ctx::Ctx;
@@ -23,7 +22,7 @@ pub async fn delete_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, hard: bool) -
         caller.require_server()?;
     }
     let missing = || Error::not_found(format!("Can't find channel with id {cid}"));
-    let mut write = ctx.store.write_channel(access.key()).await?.ok_or_else(missing)?;
+    let mut write = lock(ctx, &access.channel, caller.user_id().map(Into::into)).await?.ok_or_else(missing)?;
     let mut row = write.channel().await?;
     if row.deleted_at.is_some() && !hard {
         return Err(missing());
@@ -31,8 +30,9 @@ pub async fn delete_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, hard: bool) -
     row.deleted_at = Some(write.now());
     let row = write.put_channel(&row).await?;
     let channel = Arc::new(LoadedChannel::new(row, &ctx.caches.app()));
-    let mut event = event_with_channel(ctx, "channel.deleted", &channel, &write.head, write.now()).await?;
-    event.user = channel_user(ctx, caller).await?;
+    let people = people_at_hand(ctx, &mut write, &channel, caller.user_id().map(Into::into)).await?;
+    let mut event = event_with_channel("channel.deleted", &channel, &write.head, &people, write.now());
+    event.user = caller.user_id().map(|id| people.get(id));
     write.event(Event::new(&event, Audience::CHANNEL)?);
     let told = if hard { write.delete_for_good().await? } else { write.commit().await? };
     ctx.announcer.tell(told).await;

@@ -9,7 +9,7 @@ use wire::channel::{CHANNEL_KEYS, ChannelRequest, ChannelState, GetOrCreateChann
 use wire::member::MemberRequest;
 
 use super::state::{self, Wanted};
-use super::{event_with_channel, watch};
+use super::{event_with_channel, people_at_hand, watch};
 use crate::access::caches::LoadedChannel;
 use crate::access::{self, Action, Caller, ChannelAccess};
 use crate::chat::custom;
@@ -182,7 +182,8 @@ async fn create(
         row = write.change_member_count(rows.len() as i64).await?;
     }
     let channel = Arc::new(LoadedChannel::new(row, &ctx.caches.app()));
-    let created = event_with_channel(ctx, "channel.created", &channel, &write.head, write.now()).await?;
+    let people = people_at_hand(ctx, &mut write, &channel, None).await?;
+    let created = event_with_channel("channel.created", &channel, &write.head, &people, write.now());
     write.event(Event::new(&created, Audience::CHANNEL)?);
     for member in &rows {
         change::tell_member(ctx, &mut write, &channel, member).await?;

@@ -2,8 +2,7 @@
 
 use wire::Cid;
 
-use super::event_with_channel;
-use super::truncate::channel_user;
+use super::{event_with_channel, lock, people_at_hand};
 use crate::access::{self, Action, Caller};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
@@ -29,7 +28,7 @@ async fn set_hidden(ctx: &Ctx, caller: &Caller, cid: &Cid, hidden: bool, clear_h
     let user = caller.acting()?.id.clone();
     let access = access::channel(ctx, caller, cid, Action::ReadChannel).await?;
     let missing = || Error::input(format!("user {user} is not a member of {cid}"));
-    let mut write = ctx.store.write_channel(access.key()).await?.ok_or_else(missing)?;
+    let mut write = lock(ctx, &access.channel, [user.clone()]).await?.ok_or_else(missing)?;
     let mut member = write.members(std::slice::from_ref(&user)).await?.pop().ok_or_else(missing)?;
     member.hidden_at_seq = hidden.then_some(write.head.shown_seq);
     if clear_history {
@@ -38,8 +37,9 @@ async fn set_hidden(ctx: &Ctx, caller: &Caller, cid: &Cid, hidden: bool, clear_h
     }
     write.put_member(&member).await?;
     let kind = if hidden { "channel.hidden" } else { "channel.visible" };
-    let mut event = event_with_channel(ctx, kind, &access.channel, &write.head, write.now()).await?;
-    event.user = channel_user(ctx, caller).await?;
+    let people = people_at_hand(ctx, &mut write, &access.channel, [user.clone()]).await?;
+    let mut event = event_with_channel(kind, &access.channel, &write.head, &people, write.now());
+    event.user = Some(people.get(&user));
     event.clear_history = hidden.then_some(clear_history);
     write.unnumbered_event(Event::new(&event, Audience::user(&user))?.about(&user));
     ctx.announcer.tell(write.commit().await?).await;

@@ -6,8 +6,8 @@ use wire::Cid;
 use wire::channel::{Channel as Shown, TruncateChannelRequest};
 use wire::message::Message as ShownMessage;
 
-use super::event_with_channel;
 use super::update::{add_message, parse_message};
+use super::{event_with_channel, lock, people_at_hand};
 use crate::access::caches::LoadedChannel;
 use crate::access::{self, Action, Caller};
 use crate::ctx::Ctx;
@@ -27,7 +27,7 @@ pub async fn truncate_channel(
     let access = access::channel(ctx, caller, cid, Action::TruncateChannel).await?;
     let draft = parse_message(ctx, caller, &access, request.message).await?;
     let missing = || Error::not_found(format!("Can't find channel with id {cid}"));
-    let mut write = ctx.store.write_channel(access.key()).await?.ok_or_else(missing)?;
+    let mut write = lock(ctx, &access.channel, caller.user_id().map(Into::into)).await?.ok_or_else(missing)?;
     let (up_to, at) = match request.truncated_at {
         Some(at) if at < write.now() => (write.message_seq_at(at).await?, at),
         _ => (write.head.message_seq, write.now()),
@@ -38,8 +38,9 @@ pub async fn truncate_channel(
     row.truncated_by = caller.user_id().map(Into::into);
     let row = write.put_channel(&row).await?;
     let channel = Arc::new(LoadedChannel::new(row, &ctx.caches.app()));
-    let mut event = event_with_channel(ctx, "channel.truncated", &channel, &write.head, write.now()).await?;
-    event.user = channel_user(ctx, caller).await?;
+    let people = people_at_hand(ctx, &mut write, &channel, caller.user_id().map(Into::into)).await?;
+    let mut event = event_with_channel("channel.truncated", &channel, &write.head, &people, write.now());
+    event.user = caller.user_id().map(|id| people.get(id));
     // Clients empty their lists when they hear of it, so the message comes after.
     write.event(Event::new(&event, Audience::CHANNEL)?);
     let message = match draft {
@@ -49,12 +50,4 @@ pub async fn truncate_channel(
     ctx.announcer.tell(write.commit().await?).await;
     let shown = event.channel.ok_or_else(|| Error::internal("the event was made with its channel"))?;
     Ok((shown, message))
-}
-
-/// The caller, as an event shows it.
-pub(super) async fn channel_user(ctx: &Ctx, caller: &Caller) -> Result<Option<Arc<wire::user::User>>> {
-    match caller.user_id() {
-        Some(id) => Ok(Some(crate::chat::render::People::for_event(ctx, [id.to_owned()]).await?.get(id))),
-        None => Ok(None),
-    }
 }

@@ -8,7 +8,7 @@ use wire::channel::{CHANNEL_KEYS, ChannelRequest, UpdateChannelPartialRequest, U
 use wire::member::{Member as ShownMember, MemberRequest};
 use wire::message::{Message as ShownMessage, MessageRequest};
 
-use super::event_with_channel;
+use super::{event_with_channel, lock, people_at_hand};
 use crate::access::caches::LoadedChannel;
 use crate::access::{self, Action, Caller, ChannelAccess};
 use crate::chat::members::change::{self, MEMBER_ROLE, MODERATOR_ROLE, NewMember};
@@ -63,8 +63,16 @@ pub async fn update_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, request: Upda
     change::check_users_exist(ctx, joining).await?;
     let draft = parse_message(ctx, caller, &access, request.message).await?;
 
+    let named: Vec<String> = added
+        .iter()
+        .map(|member| member.user_id.clone())
+        .chain(moderators.iter().chain(&demoted).chain(&assigned).map(|(id, _)| id.clone()))
+        .chain(removed.iter().cloned())
+        .chain(caller.user_id().map(Into::into))
+        .chain(draft.iter().map(|(_, author)| author.clone()))
+        .collect();
     let missing = || Error::not_found(format!("Can't find channel with id {cid}"));
-    let mut write = ctx.store.write_channel(access.key()).await?.ok_or_else(missing)?;
+    let mut write = lock(ctx, &access.channel, named).await?.ok_or_else(missing)?;
     let mut row = write.channel().await?;
     let before = row.clone();
     if let Some(data) = request.data {
@@ -133,7 +141,7 @@ pub async fn update_channel_partial(
         access.require(Action::UpdateChannelCooldown)?;
     }
     let missing = || Error::not_found(format!("Can't find channel with id {cid}"));
-    let mut write = ctx.store.write_channel(access.key()).await?.ok_or_else(missing)?;
+    let mut write = lock(ctx, &access.channel, caller.user_id().map(Into::into)).await?.ok_or_else(missing)?;
     let mut row = write.channel().await?;
     patch(&mut row, set, &request.unset, caller.is_server())?;
     let row = write.put_channel(&row).await?;
@@ -322,7 +330,7 @@ pub(super) async fn add_message(
         Effects { shows_channel: true, moves_last_message: !channel.config.skip_last_msg_update_for_system_msgs };
     let row = write.insert_message(&new_message(draft, author, false, None), effects).await?;
     let row = row.ok_or_else(|| Error::input(format!("a message with id {} already exists", draft.id)))?;
-    let shown = render::messages::one(ctx, &row, &channel.row.cid, render::messages::Options::default()).await?;
+    let shown = render::messages::at_hand(ctx, write, &row, &channel.row.cid).await?;
     let mut event = messages::body("message.new", channel, shown.clone(), write.now());
     event.user = Some(shown.user.clone());
     write.event(Event::new(&event, messages::audience_of(&row))?.about(&row.user_id));
@@ -336,12 +344,11 @@ async fn tell_updated(
     channel: &LoadedChannel,
     message: Option<ShownMessage>,
 ) -> Result<()> {
-    let mut event = event_with_channel(ctx, "channel.updated", channel, &write.head, write.now()).await?;
+    let people = people_at_hand(ctx, write, channel, caller.user_id().map(Into::into)).await?;
+    let mut event = event_with_channel("channel.updated", channel, &write.head, &people, write.now());
     event.message_id = message.as_ref().map(|message| message.id.clone());
     event.message = message;
-    if let Some(user) = caller.user_id() {
-        event.user = Some(People::for_event(ctx, [user.to_owned()]).await?.get(user));
-    }
+    event.user = caller.user_id().map(|id| people.get(id));
     write.event(Event::new(&event, Audience::CHANNEL)?);
     Ok(())
 }

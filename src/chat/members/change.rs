@@ -9,9 +9,9 @@ use wire::member::MemberRequest;
 
 use crate::access::caches::LoadedChannel;
 use crate::access::caller::check_user_id;
-use crate::chat::channels::event_with_channel;
+use crate::chat::channels::{event_with_channel, people_at_hand};
 use crate::chat::custom;
-use crate::chat::render::{self, People};
+use crate::chat::render;
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::events::{Audience, Event};
@@ -212,13 +212,13 @@ pub async fn answer_invite(
 
 async fn member_event(
     ctx: &Ctx,
-    write: &ChannelWrite,
+    write: &mut ChannelWrite,
     channel: &LoadedChannel,
     kind: &str,
     row: &Member,
 ) -> Result<wire::Event> {
-    let people = People::for_event(ctx, [row.user_id.clone()]).await?;
-    let mut event = event_with_channel(ctx, kind, channel, &write.head, write.now()).await?;
+    let people = people_at_hand(ctx, write, channel, [row.user_id.clone()]).await?;
+    let mut event = event_with_channel(kind, channel, &write.head, &people, write.now());
     event.user = Some(people.get(&row.user_id));
     event.member = Some(render::members::member(row, channel, &people, ctx.clock.now()));
     Ok(event)

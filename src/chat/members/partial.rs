@@ -6,6 +6,7 @@ use wire::member::{MEMBER_KEYS, Member as Shown, UpdateMemberPartialRequest};
 
 use super::change;
 use crate::access::{self, Action, Caller};
+use crate::chat::channels::lock;
 use crate::chat::custom;
 use crate::chat::render::{self, People};
 use crate::ctx::Ctx;
@@ -28,7 +29,7 @@ pub async fn update_member_partial(
         access.require(Action::UpdateChannelMembers)?;
     }
     let missing = || Error::not_found(format!("user {user_id} is not a member of {cid}"));
-    let mut write = ctx.store.write_channel(access.key()).await?.ok_or_else(missing)?;
+    let mut write = lock(ctx, &access.channel, [user_id.to_owned()]).await?.ok_or_else(missing)?;
     let mut member = write.members(&[user_id.to_owned()]).await?.pop().ok_or_else(missing)?;
     let now = write.now();
     for (key, value) in request.set.0 {

@@ -4,6 +4,7 @@ use wire::message::{Message as Shown, MessageType};
 
 use super::load;
 use crate::access::{Action, Caller};
+use crate::chat::channels::lock;
 use crate::chat::render;
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
@@ -21,7 +22,7 @@ pub async fn delete_message(ctx: &Ctx, caller: &Caller, id: &str, hard: bool) ->
         access.require_with_thing_of(Action::DeleteMessage, "")?;
     }
     let missing = || Error::not_found(format!("message with id {id} doesn't exist"));
-    let mut write = ctx.store.write_channel(access.key()).await?.ok_or_else(missing)?;
+    let mut write = lock(ctx, &access.channel, render::messages::people_of(&row)).await?.ok_or_else(missing)?;
     let mut message = write.message(id).await?.ok_or_else(missing)?;
     let was_deleted = message.deleted_at.is_some();
     let now = write.now();
@@ -37,14 +38,14 @@ pub async fn delete_message(ctx: &Ctx, caller: &Caller, id: &str, hard: bool) ->
         write.put_message(&message).await?
     };
     let parent = if row.parent_id.is_some() && !was_deleted { write.uncount_reply(&row, hard).await? } else { None };
-    let mut shown = render::messages::one(ctx, &row, access.cid(), render::messages::Options::default()).await?;
+    let mut shown = render::messages::at_hand(ctx, &mut write, &row, access.cid()).await?;
     shown.kind = MessageType::Deleted;
     let mut event = super::body("message.deleted", &access.channel, shown.clone(), now);
     event.hard_delete = Some(hard);
     event.user = caller.user().map(|_| shown.user.clone());
     write.event(Event::new(&event, super::audience_of(&row))?.about(&row.user_id));
     if let Some(parent) = parent {
-        let shown = render::messages::one(ctx, &parent, access.cid(), render::messages::Options::default()).await?;
+        let shown = render::messages::at_hand(ctx, &mut write, &parent, access.cid()).await?;
         write.event(super::event_of("message.updated", &access.channel, &parent, shown, now)?);
     }
     ctx.announcer.tell(write.commit().await?).await;

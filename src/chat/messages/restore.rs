@@ -4,6 +4,7 @@ use wire::message::{Message as Shown, MessageType};
 
 use super::{load, show};
 use crate::access::{Action, Caller};
+use crate::chat::channels::lock;
 use crate::chat::render;
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
@@ -20,7 +21,7 @@ pub async fn restore_message(ctx: &Ctx, caller: &Caller, id: &str) -> Result<Sho
         return Err(Error::input("a reply cannot be restored: its thread has been counted without it"));
     }
     let missing = || Error::not_found(format!("message with id {id} doesn't exist"));
-    let mut write = ctx.store.write_channel(access.key()).await?.ok_or_else(missing)?;
+    let mut write = lock(ctx, &access.channel, render::messages::people_of(&row)).await?.ok_or_else(missing)?;
     let mut message = write.message(id).await?.ok_or_else(missing)?;
     if message.deleted_at.take().is_none() {
         return show(ctx, caller, &access, &message).await;
@@ -28,7 +29,7 @@ pub async fn restore_message(ctx: &Ctx, caller: &Caller, id: &str) -> Result<Sho
     message.kind = MessageType::Regular.as_str().into();
     message.updated_at = write.now();
     let row = write.put_message(&message).await?;
-    let shown = render::messages::one(ctx, &row, access.cid(), render::messages::Options::default()).await?;
+    let shown = render::messages::at_hand(ctx, &mut write, &row, access.cid()).await?;
     let mut event = super::body("message.undeleted", &access.channel, shown.clone(), write.now());
     event.user = Some(shown.user);
     write.event(Event::new(&event, super::audience_of(&row))?.about(&row.user_id));

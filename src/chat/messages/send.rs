@@ -9,6 +9,7 @@ use wire::message::{Message as Shown, SendMessageRequest};
 use super::draft::Draft;
 use super::{body, event_of, only_for, policy, show};
 use crate::access::{self, Action, Caller, ChannelAccess};
+use crate::chat::channels::{lock, people_at_hand};
 use crate::chat::drafts;
 use crate::chat::render::{self, People};
 use crate::ctx::Ctx;
@@ -161,7 +162,7 @@ async fn send_under_lock(
     slow: bool,
 ) -> Result<Shown> {
     let missing = || Error::not_found(format!("Can't find channel with id {}", access.cid()));
-    let mut write = ctx.store.write_channel(access.key()).await?.ok_or_else(missing)?;
+    let mut write = lock(ctx, &access.channel, [author.to_owned()]).await?.ok_or_else(missing)?;
     if slow {
         check_cooldown(&mut write, access, author).await?;
     }
@@ -170,11 +171,12 @@ async fn send_under_lock(
     }
     let new = new_message(&draft, author, shadowed, draft.pinned.then(|| author.to_owned()));
     let Some(row) = write.insert_message(&new, effects).await? else {
+        drop(write);
         let existing =
             ctx.store.message(&draft.id).await?.ok_or_else(|| Error::internal("a message id is taken by nothing"))?;
         return already_sent(ctx, caller, access, &existing).await;
     };
-    let mut shown = render::messages::one(ctx, &row, access.cid(), render::messages::Options::default()).await?;
+    let mut shown = render::messages::at_hand(ctx, &mut write, &row, access.cid()).await?;
     let parent = match &draft.parent_id {
         Some(parent_id) if !shadowed => {
             write.follow_thread(parent_id, &row).await?;
@@ -232,9 +234,9 @@ async fn add_events(
     let Some(parent) = parent else {
         return Ok(());
     };
-    let shown_parent = render::messages::one(ctx, &parent, access.cid(), render::messages::Options::default()).await?;
+    let shown_parent = render::messages::at_hand(ctx, write, &parent, access.cid()).await?;
     write.event(event_of("message.updated", &access.channel, &parent, shown_parent, write.now())?);
-    let people = People::for_event(ctx, render::channels::people_of(&access.channel)).await?;
+    let people = people_at_hand(ctx, write, &access.channel, None).await?;
     let mut participants: Vec<String> = parent.participants.iter().chain([&parent.user_id]).cloned().collect();
     participants.sort_unstable();
     participants.dedup();

@@ -7,6 +7,7 @@ use wire::message::{MESSAGE_KEYS, Message as Shown, MessageRequest, UpdateMessag
 use super::draft::{self, Draft};
 use super::{load, policy, show};
 use crate::access::{Action, Caller, ChannelAccess};
+use crate::chat::channels::lock;
 use crate::chat::{custom, render};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
@@ -28,7 +29,7 @@ pub async fn update_message(ctx: &Ctx, caller: &Caller, id: &str, request: Messa
     if pins {
         access.require(Action::PinMessage)?;
     }
-    change(ctx, caller, &access, id, |message, now, pinned_by| {
+    change(ctx, caller, &access, &row, |message, now, pinned_by| {
         message.text = draft.text;
         message.silent = draft.silent;
         message.quoted_id = draft.quoted_id;
@@ -81,7 +82,7 @@ pub async fn update_message_partial(
         pin_expires: None,
         data: message.data().into_owned(),
     };
-    change(ctx, caller, &access, id, |message, now, pinned_by| {
+    change(ctx, caller, &access, &row, |message, now, pinned_by| {
         let mut data = message.data.take().unwrap_or_default();
         apply(message, &mut data, set, &request.unset, text_chars_max, from_server, now, pinned_by)?;
         custom::check(&data.custom, limits::CUSTOM_BYTES_MAX, "message")?;
@@ -96,11 +97,12 @@ async fn change(
     ctx: &Ctx,
     caller: &Caller,
     access: &ChannelAccess,
-    id: &str,
+    row: &Message,
     change: impl FnOnce(&mut Message, Timestamp, &str) -> Result<()>,
 ) -> Result<Shown> {
+    let id = &row.id;
     let missing = || Error::not_found(format!("message with id {id} doesn't exist"));
-    let mut write = ctx.store.write_channel(access.key()).await?.ok_or_else(missing)?;
+    let mut write = lock(ctx, &access.channel, render::messages::people_of(row)).await?.ok_or_else(missing)?;
     let mut message = write.message(id).await?.ok_or_else(missing)?;
     if message.deleted_at.is_some() {
         return Err(Error::input("a deleted message cannot be changed"));
@@ -114,7 +116,7 @@ async fn change(
         message.text_updated_at = Some(now);
     }
     let row = write.put_message(&message).await?;
-    let shown = render::messages::one(ctx, &row, access.cid(), render::messages::Options::default()).await?;
+    let shown = render::messages::at_hand(ctx, &mut write, &row, access.cid()).await?;
     let mut event = super::body("message.updated", &access.channel, shown.clone(), now);
     event.user = Some(shown.user);
     write.event(crate::events::Event::new(&event, super::audience_of(&row))?.about(&row.user_id));

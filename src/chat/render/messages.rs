@@ -11,6 +11,7 @@ use super::{People, html};
 use crate::ctx::Ctx;
 use crate::error::Result;
 use crate::limits;
+use crate::store::ChannelWrite;
 use crate::store::members::AuthorMembership;
 use crate::store::messages::Message;
 use crate::store::reactions::{Aggregates, Reaction};
@@ -202,6 +203,30 @@ pub async fn messages(
         Some(message(row, cids.get(&row.channel_id)?, &people, around, now))
     });
     Ok(shown.collect())
+}
+
+/// One message for the event that its transaction writes.
+///
+/// # Errors
+/// Postgres.
+pub async fn at_hand(ctx: &Ctx, write: &mut ChannelWrite, row: &Message, cid: &Cid) -> Result<Shown> {
+    let quoted = match &row.quoted_id {
+        Some(id) => write.message(id).await?,
+        None => None,
+    };
+    let author = write.members(std::slice::from_ref(&row.user_id)).await?.pop();
+    let named = people_of(row).into_iter().chain(quoted.as_ref().map(people_of).unwrap_or_default());
+    let people = People::at_hand(ctx, write.write(), named).await?;
+    let now = ctx.clock.now();
+    let around = Around {
+        quoted: quoted.as_ref(),
+        member: author.map(|member| MemberInMessage {
+            notifications_muted: member.is_muted(now),
+            channel_role: member.channel_role,
+        }),
+        ..Around::default()
+    };
+    Ok(message(row, cid, &people, around, now))
 }
 
 /// One message for one reader, or for an event.

@@ -8,6 +8,7 @@ use wire::Timestamp;
 use super::users;
 use crate::ctx::Ctx;
 use crate::error::Result;
+use crate::store::Write;
 use crate::store::users::User;
 
 /// Users by id, as everybody sees them.
@@ -36,9 +37,26 @@ impl People {
     pub async fn for_event(ctx: &Ctx, ids: impl IntoIterator<Item = String>) -> Result<Self> {
         let ids: Vec<String> = ids.into_iter().collect();
         let rows = ctx.caches.users(&ids).await?;
+        let elsewhere: Vec<String> = ids.into_iter().filter(|id| !ctx.realtime.is_here(id)).collect();
+        let online = ctx.caches.lately_online(&elsewhere, &*ctx.engine.presence).await;
+        Ok(Self::of(rows.into_values(), |id| ctx.realtime.is_here(id) || online.contains(id)))
+    }
+
+    /// The same while a transaction is open: users are those at hand, or asked for by the transaction itself, and who is
+    /// online is what is known.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn at_hand(ctx: &Ctx, write: &mut Write, ids: impl IntoIterator<Item = String>) -> Result<Self> {
+        let ids: Vec<String> = ids.into_iter().collect::<HashSet<_>>().into_iter().collect();
+        let mut rows = ctx.caches.users_at_hand(&ids).await;
+        let missing: Vec<String> = ids.iter().filter(|id| !rows.contains_key(*id)).cloned().collect();
+        if !missing.is_empty() {
+            rows.extend(write.users(&missing).await?.into_iter().map(|row| (row.id.clone(), Arc::new(row))));
+        }
         let mut online = HashSet::new();
         for id in ids {
-            if ctx.realtime.is_here(&id) || ctx.caches.was_online(&id, &*ctx.engine.presence).await {
+            if ctx.realtime.is_here(&id) || ctx.caches.was_online_at_hand(&id).await {
                 online.insert(id);
             }
         }

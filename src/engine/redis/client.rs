@@ -7,7 +7,7 @@ use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
 use redis::{Cmd, FromRedisValue, Pipeline, RedisResult, Script};
 
-use crate::config;
+use crate::{config, telemetry};
 
 /// Longest wait for an answer. A request must never hang on Redis.
 pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -38,6 +38,7 @@ impl Client {
     }
 
     pub(super) async fn command<T: FromRedisValue>(&self, command: &Cmd) -> RedisResult<T> {
+        telemetry::expect_no_transaction();
         match self {
             Self::Single(connection) => command.query_async(&mut connection.clone()).await,
             Self::Cluster(connection) => command.query_async(&mut connection.clone()).await,
@@ -70,6 +71,7 @@ impl Client {
         keys: &[&str],
         arguments: &[String],
     ) -> RedisResult<T> {
+        telemetry::expect_no_transaction();
         let mut invocation = script.prepare_invoke();
         for key in keys {
             invocation.key(*key);
