@@ -9,7 +9,7 @@ use wire::Timestamp;
 
 use super::{Result, Store};
 use crate::events::Event;
-use crate::telemetry;
+use crate::{tasks, telemetry};
 
 /// One transaction.
 pub struct Write {
@@ -43,6 +43,7 @@ pub struct ChannelWrite {
 impl Write {
     pub(super) async fn begin(store: &Store) -> Result<Self> {
         telemetry::count_query();
+        tasks::begin();
         Ok(Self { tx: store.writes.begin().await?, events: Vec::new() })
     }
 
