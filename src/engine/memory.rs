@@ -113,7 +113,7 @@ impl Presence for Memory {
     }
 
     async fn forgotten(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

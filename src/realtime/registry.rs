@@ -207,8 +207,14 @@ impl Worker {
             Command::Watch { id, user, channels, done } => drop(done.send(self.watch(&id, &user, &channels))),
             Command::Unwatch { id, user, channels, done } => drop(done.send(self.unwatch(&id, &user, &channels))),
             Command::Follow { id, user, users, done } => drop(done.send(self.follow(&id, &user, &users))),
-            Command::Join { user, channel, done } => drop(done.send(self.join(&user, channel))),
-            Command::Leave { user, channel, done } => drop(done.send(self.leave(&user, channel))),
+            Command::Join { user, channel, done } => {
+                self.join(&user, channel);
+                let _ = done.send(());
+            }
+            Command::Leave { user, channel, done } => {
+                self.leave(&user, channel);
+                let _ = done.send(());
+            }
             Command::Find { user, done } => drop(done.send(self.find(user.as_deref()))),
             Command::Deliver(delivery) => self.deliver(&delivery),
         }
