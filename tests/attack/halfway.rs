@@ -240,7 +240,7 @@ async fn those_who_hang_up_hold_no_connection(app: &App) {
     }
     until_wait_for_a_lock(app, "6").await;
     calls.shutdown().await;
-    ada.query("/users", json!({"filter_conditions": {"id": "ada"}})).await.ok();
+    ada.get("/devices").await.ok();
     lock.rollback().await.unwrap();
 }
 
