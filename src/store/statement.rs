@@ -59,6 +59,19 @@ impl<'p> Executor<'p> for Statement<'p> {
         all.try_flatten_stream().boxed()
     }
 
+    fn fetch_all<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Vec<PgRow>, Error>>
+    where
+        'p: 'e,
+        E: 'q + Execute<'q, Postgres>,
+    {
+        Box::pin(async move {
+            let mut busy = Busy::acquire(self.0).await?;
+            let found = busy.connection().fetch_all(query).await;
+            busy.done();
+            found
+        })
+    }
+
     fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<PgRow>, Error>>
     where
         'p: 'e,

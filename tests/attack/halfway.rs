@@ -8,8 +8,8 @@ use millrace::http::router;
 use serde_json::{Value, json};
 use sqlx::Connection;
 use testkit::app::{API_KEY, API_SECRET};
-use testkit::client::{server_token, user_token};
-use testkit::{App, Ear, Engine, PATIENCE, Person};
+use testkit::client::{Client, server_token, user_token};
+use testkit::{App, Deployment, Ear, Engine, PATIENCE, Person};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tower::Service;
@@ -281,4 +281,34 @@ async fn a_statement_that_hangs_does_not_hold_the_node() {
     call.abort();
     lock.rollback().await.unwrap();
     app.stop().await;
+}
+
+/// A node that is asked to end waits for its requests; asked again, it does not.
+#[tokio::test]
+async fn a_second_signal_ends_the_node() {
+    let deployment = Deployment::new().await;
+    let mut node = deployment.start(env!("CARGO_BIN_EXE_millrace")).await;
+    let client = Client::new(&node.base, API_KEY).with_token(&server_token(API_SECRET));
+    let mut database = deployment.database().await;
+    let mut lock = database.begin().await.unwrap();
+    sqlx::query("LOCK TABLE users").execute(&mut *lock).await.unwrap();
+    let hanging = tokio::spawn({
+        let client = client.clone();
+        async move {
+            let body = json!({"users": {"ada": {"id": "ada"}}});
+            drop(client.call("POST".parse().unwrap(), "/users", &[], Some(&body)).await);
+        }
+    });
+    let mut other = deployment.database().await;
+    let waiting =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut other).await.unwrap() == 0 {}
+    node.ask_to_end().await;
+    // It has heard when it lets nobody in any more.
+    while client.call("GET".parse().unwrap(), "/healthz", &[], None).await.is_ok() {}
+    node.ask_to_end().await;
+    assert!(!node.ended().await, "it says that it did not finish");
+    hanging.await.unwrap();
+    lock.rollback().await.unwrap();
+    deployment.end().await;
 }
