@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use tokio::net::TcpListener;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Caches;
@@ -18,7 +19,7 @@ use crate::config::{Config, Database};
 use crate::ctx::Ctx;
 use crate::engine::redis::Incoming;
 use crate::engine::{self, Topic, memory};
-use crate::events::announce::Announcer;
+use crate::events::announce::{Announcer, Slow};
 use crate::events::relay::Relay;
 use crate::http::{demo, router, server};
 use crate::outside::embedded_postgres::EmbeddedPostgres;
@@ -29,6 +30,7 @@ use crate::realtime::{CloseReason, Dialect, Realtime, notify};
 use crate::snowflakes::Snowflakes;
 use crate::store::appender::Appender;
 use crate::store::{Address, Store};
+use crate::tasks::Tasks;
 use crate::ws::connect::StreamDialect;
 use crate::ws::rooms::RoomsDialect;
 use crate::{jobs, limits, telemetry};
@@ -100,7 +102,6 @@ pub struct Node {
     pub ctx: Arc<Ctx>,
     pub listen: SocketAddr,
     server: JoinHandle<()>,
-    background: JoinSet<()>,
 }
 
 impl Node {
@@ -113,11 +114,12 @@ impl Node {
         let store = open_store(&config, address).await?;
         let caches = Caches::load(store.clone()).await.map_err(|error| StartError(format!("{error:?}")))?;
         let caches = Arc::new(caches);
+        let tasks = Tasks::default();
         let name = crate::ids::unguessable()[..12].to_owned();
         let (engine, incoming) = match &config.redis {
             None => (memory::engine(clock.clone()), None),
             Some(redis_config) => {
-                let (engine, incoming) = engine::redis::engine(redis_config, &name)
+                let (engine, incoming) = engine::redis::engine(redis_config, &name, &tasks)
                     .await
                     .map_err(|error| StartError(format!("redis: {error}")))?;
                 (engine, Some(incoming))
@@ -130,10 +132,10 @@ impl Node {
         let (notify, absences) = notify::channel();
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let realtime =
-            Realtime::start(&name, store.clone(), engine.clone(), dialects.clone(), notify, workers, clock.clone());
+            Realtime::start(&name, store.clone(), engine.clone(), dialects.clone(), notify, workers, &clock, &tasks);
         let (announcer, changes) = Announcer::new(caches.clone(), realtime.clone(), engine.clone());
         let announcer = Arc::new(announcer);
-        let (appender, mut background) = Appender::start(&store, config.writers, announcer.clone());
+        let appender = Appender::start(&store, config.writers, announcer.clone(), &tasks);
         let ctx = Arc::new(Ctx {
             tokens: Tokens::new(&config.api_secret),
             room_tokens: Tokens::new(&config.rooms.jwt_secret).with_leeway(limits::ROOM_TOKEN_LEEWAY_SECONDS),
@@ -148,19 +150,23 @@ impl Node {
             announcer: announcer.clone(),
             objects,
             pusher,
+            tasks: tasks.clone(),
             draining: CancellationToken::new(),
             config,
         });
         let twins = Arc::new(Notifications { ctx: OnceLock::from(Arc::downgrade(&ctx)) });
-        background.spawn(notify::run(absences, twins, dialects));
-        background.spawn(jobs::doorkeeper::run(ctx.clone(), changes));
-        background.spawn(jobs::housekeeping::run(ctx.clone()));
-        background.spawn(jobs::push::run(ctx.clone()));
+        tasks.run("notifications", notify::run(absences, twins, dialects));
+        tasks.run("doorkeeper", jobs::doorkeeper::run(ctx.clone(), changes));
+        let (housekeeper, pusher) = (ctx.clone(), ctx.clone());
+        tasks.restart("housekeeping", move || jobs::housekeeping::run(housekeeper.clone()));
+        tasks.restart("push", move || jobs::push::run(pusher.clone()));
         if let Some(incoming) = incoming {
-            background.spawn(hear(ctx.clone(), incoming));
+            let (slow, waiting) = mpsc::channel(limits::BUS_QUEUE_MAX);
+            tasks.run("hearing", hear(ctx.clone(), incoming, slow));
+            tasks.run("catching up", catch_up(announcer.clone(), waiting));
         }
         let relay = Relay::new(store, realtime, announcer).await.map_err(|error| StartError(error.to_string()))?;
-        background.spawn(relay.run());
+        tasks.run("relay", relay.run());
         if ctx.config.demo {
             demo::seed(&ctx).await.map_err(|error| StartError(format!("{error:?}")))?;
         }
@@ -169,10 +175,11 @@ impl Node {
             .map_err(|error| StartError(format!("cannot listen on {}: {error}", ctx.config.listen)))?;
         let listen = listener.local_addr().map_err(|error| StartError(error.to_string()))?;
         let server = tokio::spawn(server::serve(listener, router::service(ctx.clone()), ctx.draining.clone()));
-        Ok(Self { ctx, listen, server, background })
+        Ok(Self { ctx, listen, server })
     }
 
-    /// Leaves: no new work, sockets told to come back elsewhere, requests finished.
+    /// Leaves: no new work, sockets told to come back elsewhere, requests finished. Every step has a bound: what hangs is left
+    /// behind.
     pub async fn drain(mut self) {
         tracing::info!(connections = self.ctx.realtime.connections(), "draining");
         self.ctx.draining.cancel();
@@ -184,17 +191,31 @@ impl Node {
             while self.ctx.realtime.connections() > 0 {
                 tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             }
+            self.ctx.tasks.unfinished().await;
         };
-        let _ = tokio::time::timeout(std::time::Duration::from_secs(2), empty).await;
-        self.background.shutdown().await;
-        self.ctx.store.close().await;
+        if tokio::time::timeout(limits::DRAIN_GOODBYES, empty).await.is_err() {
+            tracing::warn!("not everything was finished");
+        }
+        self.end().await;
     }
 
     /// Dies like a process that was killed: nobody is told anything.
-    pub async fn kill(mut self) {
+    pub async fn kill(self) {
         self.server.abort();
-        self.background.shutdown().await;
-        self.ctx.store.close().await;
+        self.end().await;
+    }
+
+    async fn end(self) {
+        self.ctx.tasks.stop().await;
+        // A statement that hangs keeps its connection.
+        if tokio::time::timeout(limits::STOP_PATIENCE, self.ctx.store.close()).await.is_err() {
+            tracing::warn!("connections to Postgres were left behind");
+        }
+    }
+
+    /// Returns when a part of this node has ended that it cannot be without: its name.
+    pub async fn failure(&self) -> &'static str {
+        self.ctx.tasks.failure().await
     }
 }
 
@@ -210,13 +231,24 @@ async fn open_store(config: &Config, address: &Address) -> Result<Store, StartEr
     Ok(store)
 }
 
-/// Takes what other nodes send.
-async fn hear(ctx: Arc<Ctx>, mut incoming: Incoming) {
+/// Takes what other nodes send. It waits for the node's own workers only.
+async fn hear(ctx: Arc<Ctx>, mut incoming: Incoming, slow: mpsc::Sender<Slow>) {
     while let Some((topic, payload)) = incoming.recv().await {
-        match topic {
-            Topic::Node(_) => Remote::receive(&ctx.remote, &ctx.realtime, ctx.engine.bus.clone(), &payload),
-            topic => ctx.announcer.receive(&topic, payload).await,
+        if let Topic::Node(_) = topic {
+            Remote::receive(&ctx.remote, &ctx.realtime, ctx.engine.bus.clone(), &payload);
+        } else if let Some(event) = ctx.announcer.receive(topic, payload).await
+            && slow.try_send(event).is_err()
+        {
+            // The relay makes up for it.
+            metrics::counter!("millrace_bus_dropped_total").increment(1);
         }
+    }
+}
+
+/// Does what takes longer, in the order in which it came.
+async fn catch_up(announcer: Arc<Announcer>, mut waiting: mpsc::Receiver<Slow>) {
+    while let Some(event) = waiting.recv().await {
+        announcer.catch_up(event).await;
     }
 }
 

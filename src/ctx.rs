@@ -17,6 +17,7 @@ use crate::realtime::remote::Remote;
 use crate::snowflakes::Snowflakes;
 use crate::store::Store;
 use crate::store::appender::Appender;
+use crate::tasks::Tasks;
 
 pub struct Ctx {
     pub config: Config,
@@ -34,6 +35,7 @@ pub struct Ctx {
     pub announcer: Arc<Announcer>,
     pub objects: Arc<dyn ObjectStore>,
     pub pusher: Pusher,
+    pub tasks: Tasks,
     /// Cancelled when the node begins to leave.
     pub draining: CancellationToken,
 }

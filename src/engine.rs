@@ -37,10 +37,14 @@ pub trait Bus: Send + Sync {
     /// Hands a message to the other nodes, without waiting. What cannot be carried is dropped: the relay makes up for it.
     fn publish(&self, topic: Topic, payload: Bytes);
 
-    /// Returns when messages on the topic will reach this node.
-    async fn subscribe(&self, topic: Topic);
+    /// Asks for messages on these topics, without waiting.
+    fn subscribe(&self, topics: &[Topic]);
 
-    async fn unsubscribe(&self, topic: Topic);
+    /// The opposite, without waiting. The last word on a topic counts.
+    fn unsubscribe(&self, topics: &[Topic]);
+
+    /// Returns when what was asked for until now will reach this node; at once while nothing can be carried.
+    async fn subscribed(&self);
 
     /// Are there other nodes at all?
     fn has_others(&self) -> bool;
@@ -78,6 +82,9 @@ pub trait Presence: Send + Sync {
 
     /// Says that this node's users are still there, and finds users whose nodes have died: they are offline now.
     async fn refresh(&self) -> Vec<String>;
+
+    /// Returns when what this node said may be lost, and [`Presence::refresh`] is due before its time.
+    async fn forgotten(&self);
 }
 
 /// How much of a limit is used up.

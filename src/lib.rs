@@ -7,7 +7,8 @@
 //! - beneath it: [`access`] (who may what), [`events`] (what happened and who hears of it), [`realtime`] (this node's
 //!   sockets), [`engine`] (what nodes share), [`store`] (Postgres, the only place with SQL), [`outside`] (other systems),
 //!   [`jobs`] (what runs beside the requests);
-//! - base: [`error`], [`clock`], [`ids`], [`snowflakes`], [`limits`], [`config`], [`telemetry`], [`ctx`].
+//! - base: [`error`], [`clock`], [`ids`], [`snowflakes`], [`limits`], [`config`], [`telemetry`], [`tasks`],
+//!   [`ctx`].
 //!
 //! Dependencies point down. [`app`] puts the parts together and is the only one that knows all of them.
 
@@ -28,6 +29,7 @@ pub mod outside;
 pub mod realtime;
 pub mod snowflakes;
 pub mod store;
+pub mod tasks;
 pub mod telemetry;
 pub mod ws;
 

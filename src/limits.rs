@@ -24,6 +24,15 @@ pub const JSON_DEPTH_MAX: usize = 32;
 pub const DRAIN_SPREAD: Duration = Duration::from_secs(5);
 /// How long a draining node waits for its requests.
 pub const DRAIN_REQUESTS: Duration = Duration::from_secs(20);
+/// And then for sockets that say goodbye, and for work whose clients have gone.
+pub const DRAIN_GOODBYES: Duration = Duration::from_secs(3);
+/// How much longer work may take that began to change something and whose client has gone: each of its statements has a bound
+/// of its own, this is for all of them together.
+pub const UNFINISHED_WORK: Duration = Duration::from_mins(1);
+/// How long a node that leaves waits for its tasks to stop, and then for its connections to Postgres to be given back.
+pub const STOP_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a job that has ended rests before it begins anew.
+pub const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// How long accepting rests after it failed: most likely the process is out of file descriptors.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -83,6 +92,9 @@ pub const RELAY_ROWS_MAX: i64 = 5_000;
 pub const GAP_PATIENCE: Duration = Duration::from_millis(30);
 /// Events of one channel that wait for a gap to close; more means the log is asked at once.
 pub const GAP_EVENTS_MAX: usize = 256;
+/// The pause after a read failed that delivery needs; each one after it is twice as long, up to [`READ_AGAIN_MAX`].
+pub const READ_AGAIN_MIN: Duration = Duration::from_millis(50);
+pub const READ_AGAIN_MAX: Duration = Duration::from_secs(2);
 /// Unnumbered events remembered, so that the relay does not repeat them.
 pub const RECENT_EVENTS_MAX: usize = 65_536;
 /// Days of the log that `/sync` reaches back, and that are kept.
@@ -115,6 +127,8 @@ pub const BUS_QUEUE_MAX: usize = 65_536;
 pub const NOTES_MAX: usize = 100_000;
 /// How long a node's number is its own, and how many milliseconds of ids it may make without asking again.
 pub const SNOWFLAKE_LEASE: Duration = Duration::from_secs(30);
+/// Calls of one kind that wait for Redis at the same time: what a node says regularly takes one round trip for so many.
+pub const REDIS_CALLS_MAX: usize = 128;
 /// Messages published in one pipeline.
 pub const BUS_PIPELINE_MAX: usize = 128;
 

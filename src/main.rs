@@ -9,7 +9,8 @@ use millrace::app::{Node, OpenDatabase};
 use millrace::clock::Clock;
 use millrace::config::{Config, Overrides};
 use millrace::store::Store;
-use millrace::telemetry;
+use millrace::{limits, telemetry};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -60,11 +61,13 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let outcome = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(Into::into)
-        .and_then(|runtime| runtime.block_on(run(cli)));
+    let outcome =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Into::into).and_then(|runtime| {
+            let outcome = runtime.block_on(run(cli));
+            // What computes and never waits does not hold the process.
+            runtime.shutdown_timeout(limits::STOP_PATIENCE);
+            outcome
+        });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -118,18 +121,38 @@ async fn serve(config: Config) -> Outcome {
     if welcome {
         println!("{}", millrace::http::demo::welcome(&node.ctx, node.listen)?);
     }
-    wait_for_signal().await?;
-    node.drain().await;
-    database.close().await;
-    Ok(())
+    let mut signals = Signals::new()?;
+    let failed = tokio::select! {
+        () = signals.next() => None,
+        part = node.failure() => Some(part),
+    };
+    let leave = async {
+        node.drain().await;
+        database.close().await;
+    };
+    tokio::select! {
+        () = leave => {}
+        () = signals.next() => return Err("asked twice to end: not everything was finished".into()),
+    }
+    // Its supervisor starts it anew.
+    failed.map_or(Ok(()), |part| Err(format!("a part of the node has ended: {part}").into()))
 }
 
-async fn wait_for_signal() -> std::io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+/// What asks the process to end.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

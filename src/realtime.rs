@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 use wire::Timestamp;
 
@@ -26,11 +27,12 @@ use crate::engine::{Engine, Topic};
 use crate::events::Event;
 use crate::limits;
 use crate::store::Store;
+use crate::tasks::{self, Tasks};
 
 use fanout::Fanout;
 use interest::Interest;
 use presence::Here;
-use registry::Command;
+use registry::{Command, Worker};
 
 /// Why this node closes a socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -127,6 +129,7 @@ pub struct Realtime {
 
 impl Realtime {
     /// Starts the workers.
+    #[allow(clippy::too_many_arguments, reason = "it is called once, where the node is put together")]
     pub fn start(
         node: &str,
         store: Store,
@@ -134,27 +137,21 @@ impl Realtime {
         dialects: Vec<Arc<dyn Dialect>>,
         notify: notify::Sender,
         workers: usize,
-        clock: crate::clock::Clock,
+        clock: &crate::clock::Clock,
+        tasks: &Tasks,
     ) -> Self {
         let dialects: Arc<[Arc<dyn Dialect>]> = dialects.into();
-        let senders: Arc<[mpsc::Sender<Command>]> = (0..workers.max(1))
-            .map(|_| {
-                let (sender, inbox) = mpsc::channel(limits::FANOUT_INBOX_MAX);
-                tokio::spawn(registry::Worker::new(dialects.clone(), notify.clone(), clock.clone()).run(inbox));
-                sender
-            })
-            .collect();
-        let fanout = Arc::new(Fanout::new(store.clone(), senders.clone(), dialects.len()));
+        let (senders, inboxes): (Vec<_>, Vec<_>) =
+            (0..workers.max(1)).map(|_| mpsc::channel(limits::FANOUT_INBOX_MAX)).unzip();
+        let workers: Arc<[mpsc::Sender<Command>]> = senders.into();
+        let fanout = Arc::new(Fanout::new(store.clone(), workers.clone(), dialects.len()));
         let interest = Arc::new(Interest::new(store, engine.clone(), fanout.clone()));
-        Self {
-            node: node.into(),
-            workers: senders,
-            fanout,
-            interest,
-            here: Arc::default(),
-            engine,
-            connections: Arc::default(),
+        let here: Arc<Here> = Arc::default();
+        for inbox in inboxes {
+            let worker = Worker::new(dialects.clone(), notify.clone(), clock.clone(), interest.clone(), here.clone());
+            tasks.run("fan-out worker", worker.run(inbox));
         }
+        Self { node: node.into(), workers, fanout, interest, here, engine, connections: Arc::default() }
     }
 
     /// A new id for a connection of this node.
@@ -183,34 +180,36 @@ impl Realtime {
 
     /// Takes a connection in. From now on it hears what its user hears, and of the channels that the user belongs to.
     /// True if the user was offline before.
-    pub async fn open(&self, connection: Arc<Connection>, member_channels: Vec<i64>) -> bool {
-        let user = connection.user_id.clone();
-        self.interest.acquire(user_topics(&user)).await;
-        self.interest.acquire(member_channels.iter().copied().map(Topic::Channel)).await;
+    pub async fn open(&self, connection: Arc<Connection>, mut member_channels: Vec<i64>) -> bool {
+        tasks::begin();
+        member_channels.sort_unstable();
+        member_channels.dedup();
+        let (user, counts) = (connection.user_id.clone(), connection.counts_as_presence);
+        let topics = user_topics(&user).into_iter().chain(member_channels.iter().copied().map(Topic::Channel));
+        let topics: Vec<Topic> = topics.collect();
+        let Ok(place) = self.worker(&connection.id).reserve().await else { return false };
+        // In one go: what is counted here is taken back when the connection is closed.
+        self.interest.wish(topics.iter().cloned());
         let count = self.connections.fetch_add(1, Ordering::Relaxed) + 1;
         metrics::gauge!("millrace_connections").set(count as f64);
-        let counts = connection.counts_as_presence;
-        let _ =
-            self.worker(&connection.id).send(Command::Open { connection: connection.clone(), member_channels }).await;
-        counts && self.here.connect(&user) && self.engine.presence.connect(&user).await
+        let is_first = counts && self.here.connect(&user);
+        place.send(Command::Open { connection, member_channels });
+        self.interest.heard(topics).await;
+        is_first && self.engine.presence.connect(&user).await
     }
 
     /// Lets a connection go.
     pub async fn close(&self, connection: &Connection) -> Closed {
         let (done, wait) = oneshot::channel();
         let _ = self.worker(&connection.id).send(Command::Close { id: connection.id.clone(), done }).await;
-        let Ok(Some(wants)) = wait.await else {
+        let Ok(Some(unwatched)) = wait.await else {
             return Closed::default();
         };
         let count = self.connections.fetch_sub(1, Ordering::Relaxed) - 1;
         metrics::gauge!("millrace_connections").set(count as f64);
-        let unwatched = self.stopped_watching(&connection.user_id, &wants.watched).await;
-        let channels = wants.watched.iter().chain(&wants.member_of).copied().map(Topic::Channel);
-        let follows = wants.follows.iter().map(|user| Topic::Presence(user.to_string()));
-        self.interest.release(channels.chain(follows).chain(user_topics(&connection.user_id)));
-        let went_offline = connection.counts_as_presence
-            && self.here.disconnect(&connection.user_id)
-            && self.engine.presence.disconnect(&connection.user_id).await;
+        let is_last = connection.counts_as_presence && self.here.disconnect(&connection.user_id);
+        let unwatched = self.stopped_watching(&connection.user_id, unwatched).await;
+        let went_offline = is_last && self.engine.presence.disconnect(&connection.user_id).await;
         Closed { unwatched, went_offline }
     }
 
@@ -224,25 +223,17 @@ impl Realtime {
         user_id: &str,
         channels: &[i64],
     ) -> Result<Vec<Watched>, NoSuchConnection> {
-        self.interest.acquire(channels.iter().copied().map(Topic::Channel)).await;
+        tasks::begin();
         let (done, wait) = oneshot::channel();
         let command =
             Command::Watch { id: connection_id.into(), user: user_id.into(), channels: channels.to_vec(), done };
         let _ = self.worker(connection_id).send(command).await;
-        let Ok(Some(new)) = wait.await else {
-            self.interest.release(channels.iter().copied().map(Topic::Channel));
-            return Err(NoSuchConnection);
-        };
-        // What it watched before holds its interest already.
-        self.interest.release(channels.iter().filter(|channel| !new.contains(channel)).copied().map(Topic::Channel));
-        let mut watched = Vec::new();
-        for channel in new {
-            if self.here.watch(channel, user_id) {
-                let watcher_count = self.engine.presence.watch(channel, user_id).await;
-                watched.push(Watched { channel, watcher_count });
-            }
-        }
-        Ok(watched)
+        let new = wait.await.ok().flatten().ok_or(NoSuchConnection)?;
+        self.interest.heard(channels.iter().copied().map(Topic::Channel)).await;
+        let watched = new.into_iter().map(|channel| async move {
+            Watched { channel, watcher_count: self.engine.presence.watch(channel, user_id).await }
+        });
+        Ok(join_all(watched).await)
     }
 
     /// Makes a connection of this node stop watching channels. Gives back those that its user now watches nowhere here.
@@ -255,13 +246,13 @@ impl Realtime {
         user_id: &str,
         channels: &[i64],
     ) -> Result<Vec<Watched>, NoSuchConnection> {
+        tasks::begin();
         let (done, wait) = oneshot::channel();
         let command =
             Command::Unwatch { id: connection_id.into(), user: user_id.into(), channels: channels.to_vec(), done };
         let _ = self.worker(connection_id).send(command).await;
         let stopped = wait.await.ok().flatten().ok_or(NoSuchConnection)?;
-        self.interest.release(stopped.iter().copied().map(Topic::Channel));
-        Ok(self.stopped_watching(user_id, &stopped).await)
+        Ok(self.stopped_watching(user_id, stopped).await)
     }
 
     /// Makes a connection of this node follow the presence of users.
@@ -269,19 +260,13 @@ impl Realtime {
     /// # Errors
     /// There is no such connection of this user.
     pub async fn follow(&self, connection_id: &str, user_id: &str, users: &[String]) -> Result<(), NoSuchConnection> {
-        let topics = |users: &[String]| users.iter().cloned().map(Topic::Presence).collect::<Vec<_>>();
-        self.interest.acquire(topics(users)).await;
+        tasks::begin();
         let (done, wait) = oneshot::channel();
         let command = Command::Follow { id: connection_id.into(), user: user_id.into(), users: users.to_vec(), done };
         let _ = self.worker(connection_id).send(command).await;
-        if let Some(new) = wait.await.ok().flatten() {
-            let known: Vec<String> = users.iter().filter(|user| !new.contains(user)).cloned().collect();
-            self.interest.release(topics(&known));
-            Ok(())
-        } else {
-            self.interest.release(topics(users));
-            Err(NoSuchConnection)
-        }
+        wait.await.ok().flatten().ok_or(NoSuchConnection)?;
+        self.interest.heard(users.iter().cloned().map(Topic::Presence)).await;
+        Ok(())
     }
 
     /// A user's connections here hear of a channel from now on, because the user belongs to it.
@@ -289,10 +274,9 @@ impl Realtime {
         for worker in self.workers.iter() {
             let (done, wait) = oneshot::channel();
             let _ = worker.send(Command::Join { user: user_id.into(), channel, done }).await;
-            if let Ok(joined @ 1..) = wait.await {
-                self.interest.acquire(std::iter::repeat_n(Topic::Channel(channel), joined)).await;
-            }
+            let _ = wait.await;
         }
+        self.interest.heard([Topic::Channel(channel)]).await;
     }
 
     /// The opposite of [`Realtime::join`].
@@ -300,9 +284,7 @@ impl Realtime {
         for worker in self.workers.iter() {
             let (done, wait) = oneshot::channel();
             let _ = worker.send(Command::Leave { user: user_id.into(), channel, done }).await;
-            if let Ok(left) = wait.await {
-                self.interest.release(std::iter::repeat_n(Topic::Channel(channel), left));
-            }
+            let _ = wait.await;
         }
     }
 
@@ -337,15 +319,16 @@ impl Realtime {
         self.here.may_tell_watching(watched)
     }
 
-    async fn stopped_watching(&self, user_id: &str, channels: &[i64]) -> Vec<Watched> {
-        let mut stopped = Vec::new();
-        for channel in channels.iter().copied() {
-            if self.here.unwatch(channel, user_id) {
-                let watcher_count = self.engine.presence.unwatch(channel, user_id).await;
-                stopped.push(Watched { channel, watcher_count });
-            }
-        }
-        stopped
+    /// Topics that connections here want to hear.
+    pub fn topics(&self) -> usize {
+        self.interest.topics()
+    }
+
+    async fn stopped_watching(&self, user_id: &str, channels: Vec<i64>) -> Vec<Watched> {
+        let stopped = channels.into_iter().map(|channel| async move {
+            Watched { channel, watcher_count: self.engine.presence.unwatch(channel, user_id).await }
+        });
+        join_all(stopped).await
     }
 }
 

@@ -20,6 +20,7 @@ pub mod push;
 pub mod query;
 pub mod reactions;
 pub mod rooms;
+mod statement;
 pub mod threads;
 pub mod unread;
 pub mod uploads;
@@ -34,8 +35,9 @@ use sqlx::{ConnectOptions, PgPool};
 
 use crate::config::Secret;
 use crate::error::Error;
-use crate::telemetry;
+use crate::{tasks, telemetry};
 
+use statement::Statement;
 pub use write::{ChannelWrite, Write};
 
 /// Longest wait for a free connection. Then the request fails: a queue of waiting requests helps nobody.
@@ -245,10 +247,16 @@ impl Store {
         self.reads.close().await;
     }
 
-    /// The pool for one statement; counted for the request's log line.
-    fn pool(&self) -> &PgPool {
+    /// For one statement; counted for the request's log line. It ends with whoever waits for it.
+    fn pool(&self) -> Statement<'_> {
         telemetry::expect_no_transaction();
         telemetry::count_query();
-        &self.reads
+        Statement(&self.reads)
+    }
+
+    /// The same for a statement that changes something: whoever asked for it is not let go before it is done.
+    fn change(&self) -> Statement<'_> {
+        tasks::begin();
+        self.pool()
     }
 }

@@ -117,6 +117,10 @@ fn describe() {
         "millrace_gaps_total",
         "Times a channel's events were read from the log because one was missing."
     );
+    describe_counter!(
+        "millrace_delivery_reads_failed_total",
+        "Reads that delivery needs and that failed; they are made again until they succeed."
+    );
     describe_counter!("millrace_relay_repeated_total", "Events that the relay delivered because nobody else had.");
     describe_counter!("millrace_bus_published_total", "Messages published on the bus.");
     describe_counter!("millrace_bus_received_total", "Messages received from the bus.");
@@ -128,5 +132,12 @@ fn describe() {
         "millrace_pushes_total",
         "Attempts to push, by outcome: sent, retried, gone (the subscription has ended), failed, expired."
     );
+    describe_gauge!(
+        "millrace_redis_connected",
+        "1 while Redis answers commands; without it the node uses what it knows."
+    );
+    describe_counter!("millrace_redis_timeouts_total", "Commands that Redis did not answer in time.");
+    describe_counter!("millrace_requests_abandoned_total", "Requests that went on without their client to their end.");
+    describe_counter!("millrace_tasks_ended_total", "Background tasks that ended and should not have, by task.");
     describe_gauge!("millrace_bus_connected", "1 while the bus's subscriber is connected.");
 }

@@ -91,6 +91,7 @@ pub async fn receive(
     let size_max = if rules.size_limit == 0 { limits::UPLOAD_BYTES_MAX } else { rules.size_limit };
 
     let key = format!("{}/{name}", ids::unguessable());
+    crate::tasks::begin();
     let mut writer = BufWriter::new(ctx.objects.clone(), path_of(&key));
     match copy(&mut writer, content, size_max).await {
         Ok(size_bytes) => Ok(Received { key, channel_id, name, mime_type, size_bytes }),

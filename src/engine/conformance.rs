@@ -2,6 +2,7 @@
 //!
 //! With several nodes only where there is something to share; a memory engine is one node.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +13,10 @@ use super::redis::Incoming;
 use super::{Engine, Hold, LIMIT_WINDOW_SECONDS, Note, Topic, memory, redis};
 use crate::clock::Clock;
 use crate::config::{self, Secret};
+use crate::tasks::Tasks;
+
+/// Of all nodes here; they end with their tests.
+static TASKS: LazyLock<Tasks> = LazyLock::new(Tasks::default);
 
 /// Nodes of one deployment that nobody else uses.
 async fn redis_nodes<const N: usize>(urls: &str) -> [(Engine, Incoming); N] {
@@ -20,7 +25,7 @@ async fn redis_nodes<const N: usize>(urls: &str) -> [(Engine, Incoming); N] {
         config::Redis { cluster: urls.len() > 1, urls, prefix: format!("conformance-{}", uuid::Uuid::new_v4()) };
     let mut nodes = Vec::new();
     for node in 0..N {
-        nodes.push(redis::engine(&config, &format!("node{node}")).await.expect("Redis answers"));
+        nodes.push(redis::engine(&config, &format!("node{node}"), &TASKS).await.expect("Redis answers"));
     }
     nodes.try_into().unwrap_or_else(|_| unreachable!("N were made"))
 }
@@ -90,9 +95,11 @@ async fn alone(engine: &Engine) {
     assert_eq!((limits.peek("a", 31).used, limits.peek("a", 31).reset), (2, LIMIT_WINDOW_SECONDS));
     assert_eq!((limits.hit("a", 60).used, limits.peek("b", 60).used), (1, 0));
     // A node does not hear itself, and is not stopped by that.
-    engine.bus.subscribe(Topic::Channel(1)).await;
+    engine.bus.subscribe(&[Topic::Channel(1)]);
+    engine.bus.subscribed().await;
     engine.bus.publish(Topic::Channel(1), Bytes::from_static(b"x"));
-    engine.bus.unsubscribe(Topic::Channel(1)).await;
+    engine.bus.unsubscribe(&[Topic::Channel(1)]);
+    engine.bus.subscribed().await;
     assert!(engine.bus.is_connected());
 }
 
@@ -114,8 +121,8 @@ async fn together([(here, mut hears_here), (there, mut hears_there)]: [(Engine, 
     assert_eq!(here.presence.unwatch(7, "ada").await, 2);
     assert_eq!(here.presence.watcher_counts(&[7]).await, [2]);
     // The bus carries what is asked for, in order, with any bytes in it.
-    there.bus.subscribe(Topic::Channel(7)).await;
-    there.bus.subscribe(Topic::User("zoë\n*".into())).await;
+    there.bus.subscribe(&[Topic::Channel(7), Topic::User("zoë\n*".into())]);
+    there.bus.subscribed().await;
     for text in ["one", "two\n\0\u{e9}", ""] {
         here.bus.publish(Topic::Channel(7), Bytes::from_static(text.as_bytes()));
         assert_eq!(heard(&mut hears_there).await, (Topic::Channel(7), Bytes::from_static(text.as_bytes())));
@@ -123,9 +130,9 @@ async fn together([(here, mut hears_here), (there, mut hears_there)]: [(Engine, 
     here.bus.publish(Topic::User("zoë\n*".into()), Bytes::from_static(b"hi"));
     assert_eq!(heard(&mut hears_there).await.0, Topic::User("zoë\n*".into()));
     // What is not asked for any more does not come: the next thing heard is what was said to everyone.
-    there.bus.unsubscribe(Topic::Channel(7)).await;
-    // Subscribing goes the same way after it, so its answer means that both are done.
-    there.bus.subscribe(Topic::Channel(8)).await;
+    there.bus.unsubscribe(&[Topic::Channel(7)]);
+    there.bus.subscribe(&[Topic::Channel(8)]);
+    there.bus.subscribed().await;
     here.bus.publish(Topic::Channel(7), Bytes::from_static(b"unheard"));
     here.bus.publish(Topic::Channel(8), Bytes::from_static(b"heard"));
     assert_eq!(heard(&mut hears_there).await.0, Topic::Channel(8));
@@ -182,9 +189,8 @@ async fn a_redis_cluster_together() {
 async fn a_lost_connection_is_made_again() {
     for urls in [redis_url(), redis_cluster_urls()] {
         let [(here, _incoming), (there, mut hears)] = redis_nodes(&urls).await;
-        for channel in 0..20 {
-            there.bus.subscribe(Topic::Channel(channel)).await;
-        }
+        there.bus.subscribe(&(0..20).map(Topic::Channel).collect::<Vec<_>>());
+        there.bus.subscribed().await;
         for url in urls.split(',') {
             testkit::services::ask_redis(url, "CLIENT KILL TYPE pubsub");
         }

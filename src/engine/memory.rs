@@ -41,9 +41,11 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Bus for Memory {
     fn publish(&self, _topic: Topic, _payload: Bytes) {}
 
-    async fn subscribe(&self, _topic: Topic) {}
+    fn subscribe(&self, _topics: &[Topic]) {}
 
-    async fn unsubscribe(&self, _topic: Topic) {}
+    fn unsubscribe(&self, _topics: &[Topic]) {}
+
+    async fn subscribed(&self) {}
 
     fn has_others(&self) -> bool {
         false
@@ -108,6 +110,10 @@ impl Presence for Memory {
 
     async fn refresh(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    async fn forgotten(&self) {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! One connection for commands and one for subscriptions per node, never one per socket. Keys and topics of one thing share
 //! a hash tag, so that each script touches one slot. When Redis is away, calls come back at once with what this node
-//! knows; the subscriber reconnects with growing pauses and subscribes to everything again.
+//! knows (client.rs); the subscriber reconnects with growing pauses and subscribes to everything again.
 
 mod bus;
 mod client;
@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use super::{Engine, Topic};
 use crate::config;
+use crate::tasks::Tasks;
 
 /// A message from another node.
 pub type Incoming = mpsc::Receiver<(Topic, Bytes)>;
@@ -26,11 +27,11 @@ pub type Incoming = mpsc::Receiver<(Topic, Bytes)>;
 ///
 /// # Errors
 /// A URL that cannot be used, or no Redis there: a node starts only when it can do its work.
-pub async fn engine(config: &config::Redis, node: &str) -> redis::RedisResult<(Engine, Incoming)> {
+pub async fn engine(config: &config::Redis, node: &str, tasks: &Tasks) -> redis::RedisResult<(Engine, Incoming)> {
     let client = client::Client::connect(config).await?;
-    let (bus, incoming) = bus::RedisBus::start(config, client.clone(), node).await?;
+    let (bus, incoming) = bus::RedisBus::start(config, client.clone(), node, tasks).await?;
     let presence = presence::RedisPresence::new(client.clone(), config.prefix.clone(), node.to_owned());
-    let limits = limits::RedisLimits::start(client.clone(), config.prefix.clone());
+    let limits = limits::RedisLimits::start(client.clone(), config.prefix.clone(), tasks);
     let notes = notes::RedisNotes::new(client.clone(), &config.prefix);
     let leases = leases::RedisLeases { client, prefix: config.prefix.clone() };
     let engine = Engine {

@@ -37,6 +37,15 @@ pub enum Change {
     Left { user: String, channel: i64, done: oneshot::Sender<()> },
 }
 
+/// An event from the bus that changes what sockets hear, or what every cache rests on.
+#[derive(Debug)]
+pub struct Slow(Topic, Event);
+
+fn is_slow(event: &Event) -> bool {
+    matches!(event.touches(), Some(Touched::Membership(..) | Touched::App))
+        || matches!(event.kind.as_str(), "notification.added_to_channel" | "notification.invited")
+}
+
 /// An event as it travels between nodes: this in one line of JSON, then the body as it is.
 #[derive(Serialize, Deserialize)]
 struct Envelope {
@@ -90,12 +99,26 @@ impl Announcer {
         }
     }
 
-    /// Takes an event that came over the bus.
-    pub async fn receive(&self, topic: &Topic, payload: Bytes) {
+    /// Takes an event that came over the bus. What may wait for Postgres or Redis is given back, to be [done](Self::catch_up)
+    /// after what was given back before it: the one task that hears the bus waits for neither.
+    pub async fn receive(&self, topic: Topic, payload: Bytes) -> Option<Slow> {
         let Some(event) = open(payload) else {
             tracing::warn!("an event from another node cannot be read");
-            return;
+            return None;
         };
+        if is_slow(&event) {
+            return Some(Slow(topic, event));
+        }
+        self.take(&topic, event).await;
+        None
+    }
+
+    /// Does what [`Announcer::receive`] gave back.
+    pub async fn catch_up(&self, Slow(topic, event): Slow) {
+        self.take(&topic, event).await;
+    }
+
+    async fn take(&self, topic: &Topic, event: Event) {
         if *topic == Topic::Everyone {
             self.forget(&event).await;
         } else {

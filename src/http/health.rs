@@ -16,11 +16,14 @@ pub async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// The node can answer requests: Postgres answers, and the node is not about to leave. Redis may be away; then events are
+/// The node can answer requests: all of it runs, Postgres answers, and the node is not about to leave. Redis may be away; then events are
 /// late and nothing is lost.
 pub async fn readyz(State(ctx): State<Arc<Ctx>>) -> Response {
     if ctx.draining.is_cancelled() {
         return (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response();
+    }
+    if let Some(part) = ctx.tasks.failed() {
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("a part of the node has ended: {part}\n")).into_response();
     }
     match ctx.store.ping().await {
         Ok(()) if ctx.engine.bus.is_connected() => "ready\n".into_response(),

@@ -27,6 +27,7 @@ pub async fn run(ctx: Arc<Ctx>) {
     loop {
         tokio::select! {
             _ = presence.tick() => refresh_presence(&ctx).await,
+            () = ctx.engine.presence.forgotten() => refresh_presence(&ctx).await,
             _ = last_active.tick() => {
                 let touched = ctx.store.touch_last_active(&ctx.realtime.users_here(), limits::LAST_ACTIVE_REFRESH_SECONDS).await;
                 if let Err(error) = touched {

@@ -6,6 +6,9 @@
 //! have was never committed: numbers are given under the channel's lock, so once a later one is visible, it never will be.
 //!
 //! Events without a number (for one user, or ephemeral) are only kept from being delivered twice.
+//!
+//! An event counts as seen in the same step in which the workers have it: first there is room for it everywhere ([`Room`]),
+//! then it is marked and handed over, with no wait in between. Whoever stops half-way has lost nothing.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +22,7 @@ use super::registry::Command;
 use crate::events::Event;
 use crate::limits;
 use crate::store::Store;
+use smallvec::SmallVec;
 
 /// Channels are spread over so many locks.
 const SHARDS: usize = 64;
@@ -73,9 +77,12 @@ impl Fanout {
         }
     }
 
-    /// Nobody here wants to hear of the channel any more.
-    pub(super) async fn end(&self, channel: i64) {
-        self.shard(channel).lock().await.remove(&channel);
+    /// Forgets a channel that nobody here wants to hear of any more, unless somebody wants it again meanwhile.
+    pub(super) async fn end(&self, channel: i64, is_wanted: impl FnOnce() -> bool) {
+        let mut shard = self.shard(channel).lock().await;
+        if !is_wanted() {
+            shard.remove(&channel);
+        }
     }
 
     /// Would this entry of the log be news here?
@@ -83,7 +90,8 @@ impl Fanout {
         match (channel, number) {
             (Some(channel), Some(number)) => {
                 let shard = self.shard(channel).lock().await;
-                shard.get(&channel).is_some_and(|progress| progress.seen.is_some_and(|seen| number > seen))
+                // Where it is not known yet how far a channel has gone, everything may be news.
+                shard.get(&channel).is_some_and(|progress| progress.seen.is_none_or(|seen| number > seen))
             }
             _ => !self.recent().contains(id),
         }
@@ -104,17 +112,22 @@ impl Fanout {
             return;
         }
         if progress.seen.is_some_and(|seen| number == seen + 1) {
+            let room = self.room().await;
             progress.seen = Some(number);
-            let watchers = progress.watchers;
-            self.pass_on(event, watchers).await;
+            room.take(event, progress.watchers, self.dialects);
         } else {
             progress.waiting.insert(number, event);
+            if progress.seen.is_none() && progress.waiting.len() > limits::GAP_EVENTS_MAX {
+                // Once it is known where the channel stands, the log has what is dropped here.
+                progress.waiting.pop_first();
+            }
         }
         self.advance(channel, progress).await;
     }
 
     async fn deliver_unnumbered(&self, event: Event) {
-        if event.id.is_some_and(|id| !self.recent().insert(id)) {
+        let room = self.room().await;
+        if event.id.is_some_and(|id| self.recent().contains(id)) {
             return;
         }
         if let Some(channel) = event.channel_id
@@ -127,7 +140,9 @@ impl Fanout {
                 return;
             }
         }
-        self.pass_on(event, 0).await;
+        if event.id.is_none_or(|id| self.recent().insert(id)) {
+            room.take(event, 0, self.dialects);
+        }
     }
 
     /// Passes on what is due, and sees to it that a gap closes.
@@ -137,12 +152,15 @@ impl Fanout {
             if *entry.key() > seen + 1 {
                 break;
             }
-            let (number, event) = entry.remove_entry();
-            if number == seen + 1 {
-                seen = number;
-                progress.seen = Some(seen);
-                self.pass_on(event, progress.watchers).await;
+            if *entry.key() <= seen {
+                entry.remove();
+                continue;
             }
+            let room = self.room().await;
+            let (number, event) = entry.remove_entry();
+            seen = number;
+            progress.seen = Some(seen);
+            room.take(event, progress.watchers, self.dialects);
         }
         if !progress.waiting.is_empty() && !progress.repairing {
             progress.repairing = true;
@@ -155,63 +173,84 @@ impl Fanout {
         tokio::spawn(repair);
     }
 
-    /// Waits a little for the missing events of a channel, then reads them from the log.
+    /// Waits a little for the missing events of a channel, then reads them from the log; again and again until it has them.
     async fn repair(self: Arc<Self>, channel: i64, at_once: bool) {
         if !at_once {
             tokio::time::sleep(limits::GAP_PATIENCE).await;
         }
-        let gap = {
-            let mut shard = self.shard(channel).lock().await;
-            let Some(progress) = shard.get_mut(&channel) else { return };
-            if let (Some(seen), Some(next)) = (progress.seen, progress.waiting.keys().next()) {
-                Some((seen, *next))
-            } else {
-                progress.repairing = false;
-                None
+        let mut pause = limits::READ_AGAIN_MIN;
+        loop {
+            let (seen, next) = {
+                let mut shard = self.shard(channel).lock().await;
+                let Some(progress) = shard.get_mut(&channel) else { return };
+                let (Some(seen), Some(next)) = (progress.seen, progress.waiting.keys().next()) else {
+                    progress.repairing = false;
+                    return;
+                };
+                (seen, *next)
+            };
+            metrics::counter!("millrace_gaps_total").increment(1);
+            match self.store.channel_events_between(channel, seen, next).await {
+                Ok(missing) => return self.fill(channel, missing, next).await,
+                Err(error) => {
+                    metrics::counter!("millrace_delivery_reads_failed_total").increment(1);
+                    tracing::warn!(%error, "could not read missing events");
+                }
             }
-        };
-        let Some((seen, next)) = gap else { return };
-        metrics::counter!("millrace_gaps_total").increment(1);
-        let missing = self.store.channel_events_between(channel, seen, next).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(limits::READ_AGAIN_MAX);
+        }
+    }
+
+    /// Takes what the log has of a channel's events before `next`.
+    async fn fill(self: &Arc<Self>, channel: i64, missing: Vec<Event>, next: i64) {
         let mut shard = self.shard(channel).lock().await;
         let Some(progress) = shard.get_mut(&channel) else { return };
         progress.repairing = false;
-        match missing {
-            Ok(events) => {
-                // A long gap is read in parts: what lies behind this part is not known to be missing.
-                let next = match events.last().and_then(|event| event.number) {
-                    Some(last) if events.len() == limits::SYNC_EVENTS_MAX => last + 1,
-                    _ => next,
-                };
-                for event in events {
-                    if let Some(number) = event.number {
-                        progress.waiting.insert(number, event);
-                    }
-                }
-                // What is still missing before `next` was never committed.
-                while progress.seen.is_some_and(|seen| seen + 1 < next) {
-                    let Some((number, event)) = progress.waiting.pop_first() else { break };
-                    if number >= next {
-                        progress.waiting.insert(number, event);
-                        progress.seen = Some(next - 1);
-                    } else if progress.seen.is_none_or(|seen| number > seen) {
-                        progress.seen = Some(number);
-                        self.pass_on(event, progress.watchers).await;
-                    }
-                }
+        // A long gap is read in parts: what lies behind this part is not known to be missing.
+        let next = match missing.last().and_then(|event| event.number) {
+            Some(last) if missing.len() == limits::SYNC_EVENTS_MAX => last + 1,
+            _ => next,
+        };
+        progress.waiting.extend(missing.into_iter().filter_map(|event| Some((event.number?, event))));
+        // What is still missing before `next` was never committed.
+        while progress.seen.is_some_and(|seen| seen + 1 < next) {
+            let room = self.room().await;
+            let Some((number, event)) = progress.waiting.pop_first() else { break };
+            if number >= next {
+                progress.waiting.insert(number, event);
+                progress.seen = Some(next - 1);
+            } else if progress.seen.is_none_or(|seen| number > seen) {
+                progress.seen = Some(number);
+                room.take(event, progress.watchers, self.dialects);
             }
-            Err(error) => tracing::warn!(%error, "could not read missing events; the next event tries again"),
         }
         self.advance(channel, progress).await;
     }
 
-    async fn pass_on(&self, mut event: Event, watchers: i64) {
+    /// Waits until every worker can take one more event.
+    async fn room(&self) -> Room<'_> {
+        let mut room = SmallVec::new();
+        for worker in self.workers.iter() {
+            // A worker that has ended is the node's end (tasks.rs).
+            room.extend(worker.reserve().await.ok());
+        }
+        Room(room)
+    }
+}
+
+/// A place for one event in the inbox of every worker.
+struct Room<'a>(SmallVec<[mpsc::Permit<'a, Command>; 8]>);
+
+impl Room<'_> {
+    /// Hands an event over. Does not wait.
+    fn take(self, mut event: Event, watchers: i64, dialects: usize) {
         if event.kind == "message.new" {
             event.body = with_watcher_count(&event.body, watchers);
         }
-        let delivery = Arc::new(Delivery::new(event, self.dialects));
-        for worker in self.workers.iter() {
-            let _ = worker.send(Command::Deliver(delivery.clone())).await;
+        let delivery = Arc::new(Delivery::new(event, dialects));
+        for place in self.0 {
+            place.send(Command::Deliver(delivery.clone()));
         }
     }
 }

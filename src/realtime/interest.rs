@@ -1,121 +1,159 @@
 //! What anybody on this node wants to hear, counted: the first wish subscribes the node, the last one to go unsubscribes it.
+//!
+//! Wishes come and go without waiting, in one go with what they are for (registry.rs), and the bus is told under the same lock:
+//! whatever stops half-way, counts and subscriptions agree. What takes time (that the bus listens, where the channels stand)
+//! is done by a task of its own for each set of new wishes; whoever needs it waits for that task and for no other.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::SetOnce;
 
 use super::fanout::Fanout;
 use crate::engine::{Engine, Topic};
+use crate::limits;
 use crate::store::Store;
 
 pub(super) struct Interest {
-    wishes: Mutex<Wishes>,
-    /// Held while the node subscribes or unsubscribes, so that the two never overtake each other.
-    changing: tokio::sync::Mutex<()>,
+    wishes: Mutex<HashMap<Topic, Wish>>,
     store: Store,
     engine: Engine,
     fanout: Arc<Fanout>,
 }
 
-#[derive(Default)]
-struct Wishes {
-    counts: HashMap<Topic, u32>,
-    /// Wished for, but not subscribed yet.
-    pending: HashSet<Topic>,
+struct Wish {
+    count: u32,
+    /// Set when everything that happens from then on will be heard.
+    heard: Arc<SetOnce<()>>,
+}
+
+/// Sets it, also when the task that it belongs to panics: nobody waits for ever.
+struct Heard(Arc<SetOnce<()>>);
+
+impl Drop for Heard {
+    fn drop(&mut self) {
+        let _ = self.0.set(());
+    }
 }
 
 impl Interest {
     pub(super) fn new(store: Store, engine: Engine, fanout: Arc<Fanout>) -> Self {
-        Self { wishes: Mutex::default(), changing: tokio::sync::Mutex::default(), store, engine, fanout }
+        Self { wishes: Mutex::default(), store, engine, fanout }
     }
 
-    fn wishes(&self) -> MutexGuard<'_, Wishes> {
+    fn wishes(&self) -> MutexGuard<'_, HashMap<Topic, Wish>> {
         self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn wants(&self, topic: &Topic) -> bool {
-        self.wishes().counts.contains_key(topic)
+        self.wishes().contains_key(topic)
     }
 
-    /// Counts a wish for each topic and returns when everything after now will be heard.
-    pub(super) async fn acquire(&self, topics: impl IntoIterator<Item = Topic>) {
-        let topics: Vec<Topic> = topics.into_iter().collect();
+    /// Topics that somebody here wants to hear.
+    pub(super) fn topics(&self) -> usize {
+        self.wishes().len()
+    }
+
+    /// Counts a wish for each topic.
+    pub(super) fn wish(self: &Arc<Self>, topics: impl IntoIterator<Item = Topic>) {
+        let heard = Heard(Arc::default());
         let mut new = Vec::new();
         {
             let mut wishes = self.wishes();
-            for topic in &topics {
-                let count = wishes.counts.entry(topic.clone()).or_default();
-                *count += 1;
-                if *count == 1 {
-                    wishes.pending.insert(topic.clone());
-                    new.push(topic.clone());
+            for topic in topics {
+                match wishes.entry(topic) {
+                    Entry::Occupied(mut known) => known.get_mut().count += 1,
+                    Entry::Vacant(place) => {
+                        new.push(place.key().clone());
+                        place.insert(Wish { count: 1, heard: heard.0.clone() });
+                    }
                 }
+            }
+            if !new.is_empty() {
+                self.engine.bus.subscribe(&new);
             }
         }
         if !new.is_empty() {
-            let _turn = self.changing.lock().await;
-            self.subscribe(&new).await;
-            let mut wishes = self.wishes();
-            for topic in &new {
-                wishes.pending.remove(topic);
-            }
-        }
-        // Somebody else may be about to subscribe to one of them.
-        while topics.iter().any(|topic| self.wishes().pending.contains(topic)) {
-            drop(self.changing.lock().await);
-            tokio::task::yield_now().await;
+            tokio::spawn(self.clone().begin(new, heard));
         }
     }
 
-    async fn subscribe(&self, topics: &[Topic]) {
-        let channels: Vec<i64> = topics
-            .iter()
-            .filter_map(|topic| if let Topic::Channel(channel) = topic { Some(*channel) } else { None })
-            .collect();
-        self.fanout.open(&channels).await;
-        futures_util::future::join_all(topics.iter().map(|topic| self.engine.bus.subscribe(topic.clone()))).await;
-        if channels.is_empty() {
-            return;
+    /// Returns when everything that happens from now on with these topics, which somebody wishes for, will be heard.
+    pub(super) async fn heard(&self, topics: impl IntoIterator<Item = Topic>) {
+        let mut waits: Vec<Arc<SetOnce<()>>> = {
+            let wishes = self.wishes();
+            let waits = topics.into_iter().filter_map(|topic| Some(wishes.get(&topic)?.heard.clone()));
+            waits.filter(|heard| !heard.initialized()).collect()
+        };
+        // Most of them were wished for together.
+        waits.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        for heard in waits {
+            heard.wait().await;
         }
-        let watcher_counts = self.engine.presence.watcher_counts(&channels).await;
-        // Read after the subscription: whatever comes later has a higher number, and is heard or visibly missing.
-        let numbers = self.store.event_numbers(&channels).await.unwrap_or_else(|error| {
-            tracing::warn!(%error, "could not read where channels stand; their next events decide");
-            Vec::new()
-        });
-        self.fanout.begin(&numbers, &channels, &watcher_counts).await;
+    }
+
+    async fn begin(self: Arc<Self>, topics: Vec<Topic>, heard: Heard) {
+        let channels: Vec<i64> = topics.iter().filter_map(channel_of).collect();
+        self.fanout.open(&channels).await;
+        self.engine.bus.subscribed().await;
+        if !channels.is_empty() {
+            let watchers = self.engine.presence.watcher_counts(&channels).await;
+            // Read after the subscription: whatever comes later has a higher number, and is heard or visibly missing.
+            let numbers = self.numbers(&channels).await;
+            self.fanout.begin(&numbers, &channels, &watchers).await;
+        }
+        drop(heard);
+    }
+
+    /// Where channels stand. Until that is known their events wait, and so does whoever watches: there is no other answer.
+    async fn numbers(&self, channels: &[i64]) -> Vec<(i64, i64)> {
+        let mut pause = limits::READ_AGAIN_MIN;
+        loop {
+            match self.store.event_numbers(channels).await {
+                Ok(numbers) => return numbers,
+                Err(error) => {
+                    metrics::counter!("millrace_delivery_reads_failed_total").increment(1);
+                    tracing::warn!(%error, "could not read where channels stand");
+                }
+            }
+            if !channels.iter().any(|channel| self.wants(&Topic::Channel(*channel))) {
+                return Vec::new();
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(limits::READ_AGAIN_MAX);
+        }
     }
 
     /// Takes one wish for each topic back.
     pub(super) fn release(self: &Arc<Self>, topics: impl IntoIterator<Item = Topic>) {
-        let gone: Vec<Topic> = {
+        let mut gone = Vec::new();
+        {
             let mut wishes = self.wishes();
-            let mut gone = Vec::new();
             for topic in topics {
-                if let Some(count) = wishes.counts.get_mut(&topic) {
-                    *count -= 1;
-                    if *count == 0 {
-                        wishes.counts.remove(&topic);
-                        gone.push(topic);
+                if let Entry::Occupied(mut wish) = wishes.entry(topic) {
+                    wish.get_mut().count -= 1;
+                    if wish.get().count == 0 {
+                        gone.push(wish.remove_entry().0);
                     }
                 }
             }
-            gone
-        };
-        if gone.is_empty() {
-            return;
-        }
-        let interest = self.clone();
-        tokio::spawn(async move {
-            let _turn = interest.changing.lock().await;
-            for topic in gone {
-                if interest.wishes().counts.contains_key(&topic) {
-                    continue;
-                }
-                if let Topic::Channel(channel) = topic {
-                    interest.fanout.end(channel).await;
-                }
-                interest.engine.bus.unsubscribe(topic).await;
+            if !gone.is_empty() {
+                self.engine.bus.unsubscribe(&gone);
             }
-        });
+        }
+        let channels: Vec<i64> = gone.iter().filter_map(channel_of).collect();
+        if !channels.is_empty() {
+            let interest = self.clone();
+            tokio::spawn(async move {
+                for channel in channels {
+                    interest.fanout.end(channel, || interest.wants(&Topic::Channel(channel))).await;
+                }
+            });
+        }
     }
+}
+
+fn channel_of(topic: &Topic) -> Option<i64> {
+    if let Topic::Channel(channel) = topic { Some(*channel) } else { None }
 }

@@ -1,7 +1,8 @@
 //! A worker and the connections that live in it.
 //!
 //! A worker owns what it knows: nobody else reads it, so there are no locks, and a command is done when the next one
-//! begins. It takes all that waits in its inbox; events of one channel that wait together become one write per socket.
+//! begins. With what its connections want it changes, in the same step, what the node counts (interest.rs, presence.rs): whoever
+//! asked may be gone before the answer, and the counts are right all the same. It takes all that waits in its inbox; events of one channel that wait together become one write per socket.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,53 +14,55 @@ use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot};
 
 use super::delivery::Delivery;
-use super::{CloseReason, Connection, Dialect, notify};
+use super::interest::Interest;
+use super::presence::Here;
+use super::{CloseReason, Connection, Dialect, notify, user_topics};
 use crate::clock::Clock;
+use crate::engine::Topic;
 use crate::events::Audience;
 use crate::limits;
 
 /// What a worker is asked to do. Answers of `None` mean: no such connection of this user.
 pub enum Command {
+    /// What it wants to hear is counted already. Its channels are sorted, each of them once.
     Open {
         connection: Arc<Connection>,
         member_channels: Vec<i64>,
     },
+    /// Answers with the channels that the user no longer watches on this node.
     Close {
         id: Arc<str>,
-        done: oneshot::Sender<Option<Wants>>,
+        done: oneshot::Sender<Option<Vec<i64>>>,
     },
-    /// Answers with the channels that the connection did not watch before.
+    /// Answers with the channels that the user did not watch before on this node.
     Watch {
         id: Arc<str>,
         user: Arc<str>,
         channels: Vec<i64>,
         done: oneshot::Sender<Option<Vec<i64>>>,
     },
-    /// Answers with the channels that the connection watched until now.
+    /// Answers with the channels that the user no longer watches on this node.
     Unwatch {
         id: Arc<str>,
         user: Arc<str>,
         channels: Vec<i64>,
         done: oneshot::Sender<Option<Vec<i64>>>,
     },
-    /// Answers with the users that the connection did not follow before.
     Follow {
         id: Arc<str>,
         user: Arc<str>,
         users: Vec<String>,
-        done: oneshot::Sender<Option<Vec<String>>>,
+        done: oneshot::Sender<Option<()>>,
     },
-    /// Answers with the number of connections for which that is new.
     Join {
         user: Arc<str>,
         channel: i64,
-        done: oneshot::Sender<usize>,
+        done: oneshot::Sender<()>,
     },
-    /// Answers with the number of connections for which that is new.
     Leave {
         user: Arc<str>,
         channel: i64,
-        done: oneshot::Sender<usize>,
+        done: oneshot::Sender<()>,
     },
     Find {
         user: Option<Arc<str>>,
@@ -70,12 +73,12 @@ pub enum Command {
 
 /// What a connection wants to hear.
 #[derive(Debug, Default)]
-pub struct Wants {
+struct Wants {
     /// Sorted.
-    pub watched: Vec<i64>,
+    watched: Vec<i64>,
     /// Sorted.
-    pub member_of: Vec<i64>,
-    pub follows: Vec<Arc<str>>,
+    member_of: Vec<i64>,
+    follows: Vec<Arc<str>>,
 }
 
 struct Entry {
@@ -116,6 +119,8 @@ pub struct Worker {
     dialects: Arc<[Arc<dyn Dialect>]>,
     notify: notify::Sender,
     clock: Clock,
+    interest: Arc<Interest>,
+    here: Arc<Here>,
     entries: Slab<Entry>,
     by_id: HashMap<Arc<str>, usize>,
     by_user: HashMap<Arc<str>, SmallVec<[usize; 2]>>,
@@ -130,11 +135,19 @@ pub struct Worker {
 const BEATS: usize = limits::HEARTBEAT.as_secs() as usize;
 
 impl Worker {
-    pub fn new(dialects: Arc<[Arc<dyn Dialect>]>, notify: notify::Sender, clock: Clock) -> Self {
+    pub(super) fn new(
+        dialects: Arc<[Arc<dyn Dialect>]>,
+        notify: notify::Sender,
+        clock: Clock,
+        interest: Arc<Interest>,
+        here: Arc<Here>,
+    ) -> Self {
         Self {
             dialects,
             notify,
             clock,
+            interest,
+            here,
             entries: Slab::new(),
             by_id: HashMap::new(),
             by_user: HashMap::new(),
@@ -194,16 +207,20 @@ impl Worker {
             Command::Watch { id, user, channels, done } => drop(done.send(self.watch(&id, &user, &channels))),
             Command::Unwatch { id, user, channels, done } => drop(done.send(self.unwatch(&id, &user, &channels))),
             Command::Follow { id, user, users, done } => drop(done.send(self.follow(&id, &user, &users))),
-            Command::Join { user, channel, done } => drop(done.send(self.join(&user, channel))),
-            Command::Leave { user, channel, done } => drop(done.send(self.leave(&user, channel))),
+            Command::Join { user, channel, done } => {
+                self.join(&user, channel);
+                let _ = done.send(());
+            }
+            Command::Leave { user, channel, done } => {
+                self.leave(&user, channel);
+                let _ = done.send(());
+            }
             Command::Find { user, done } => drop(done.send(self.find(user.as_deref()))),
             Command::Deliver(delivery) => self.deliver(&delivery),
         }
     }
 
-    fn open(&mut self, connection: Arc<Connection>, mut member_channels: Vec<i64>) {
-        member_channels.sort_unstable();
-        member_channels.dedup();
+    fn open(&mut self, connection: Arc<Connection>, member_channels: Vec<i64>) {
         let (id, user) = (connection.id.clone(), connection.user_id.clone());
         let wants = Wants { member_of: member_channels, ..Wants::default() };
         let index = self.entries.insert(Entry { connection, wants });
@@ -214,7 +231,7 @@ impl Worker {
         }
     }
 
-    fn close(&mut self, id: &str) -> Option<Wants> {
+    fn close(&mut self, id: &str) -> Option<Vec<i64>> {
         let index = self.by_id.remove(id)?;
         let entry = self.entries.remove(index);
         if let Some(own) = self.by_user.get_mut(&entry.connection.user_id) {
@@ -237,7 +254,11 @@ impl Worker {
                 }
             }
         }
-        Some(entry.wants)
+        let user = &entry.connection.user_id;
+        let channels = entry.wants.watched.iter().chain(&entry.wants.member_of).copied().map(Topic::Channel);
+        let follows = entry.wants.follows.iter().map(|user| Topic::Presence(user.to_string()));
+        self.interest.release(channels.chain(follows).chain(user_topics(user)));
+        Some(entry.wants.watched.into_iter().filter(|channel| self.here.unwatch(*channel, user)).collect())
     }
 
     fn change_room(&mut self, channel: i64, change: impl FnOnce(&mut Room)) {
@@ -269,7 +290,8 @@ impl Worker {
         for channel in &new {
             self.change_room(*channel, |room| room.watchers.push(index));
         }
-        Some(new)
+        self.interest.wish(new.iter().copied().map(Topic::Channel));
+        Some(new.into_iter().filter(|channel| self.here.watch(*channel, user)).collect())
     }
 
     fn unwatch(&mut self, id: &str, user: &str, channels: &[i64]) -> Option<Vec<i64>> {
@@ -285,10 +307,11 @@ impl Worker {
         for channel in &stopped {
             self.change_room(*channel, |room| remove(&mut room.watchers, index));
         }
-        Some(stopped)
+        self.interest.release(stopped.iter().copied().map(Topic::Channel));
+        Some(stopped.into_iter().filter(|channel| self.here.unwatch(*channel, user)).collect())
     }
 
-    fn follow(&mut self, id: &str, user: &str, users: &[String]) -> Option<Vec<String>> {
+    fn follow(&mut self, id: &str, user: &str, users: &[String]) -> Option<()> {
         let index = self.own(id, user)?;
         let follows = &mut self.entries[index].wants.follows;
         let mut new = Vec::new();
@@ -301,37 +324,34 @@ impl Worker {
         for user in &new {
             self.followers.entry(user.as_str().into()).or_default().push(index);
         }
-        Some(new)
+        self.interest.wish(new.into_iter().map(Topic::Presence));
+        Some(())
     }
 
-    fn join(&mut self, user: &str, channel: i64) -> usize {
+    fn join(&mut self, user: &str, channel: i64) {
         let own = self.by_user.get(user).cloned().unwrap_or_default();
-        let mut joined = 0;
         for index in own {
             let member_of = &mut self.entries[index].wants.member_of;
             if let Err(place) = member_of.binary_search(&channel)
                 && (member_of.len() as i64) < limits::MEMBER_CHANNELS_MAX
             {
                 member_of.insert(place, channel);
-                joined += 1;
                 self.change_room(channel, |room| room.members.push(index));
+                self.interest.wish([Topic::Channel(channel)]);
             }
         }
-        joined
     }
 
-    fn leave(&mut self, user: &str, channel: i64) -> usize {
+    fn leave(&mut self, user: &str, channel: i64) {
         let own = self.by_user.get(user).cloned().unwrap_or_default();
-        let mut left = 0;
         for index in own {
             let member_of = &mut self.entries[index].wants.member_of;
             if let Ok(place) = member_of.binary_search(&channel) {
                 member_of.remove(place);
-                left += 1;
                 self.change_room(channel, |room| remove(&mut room.members, index));
+                self.interest.release([Topic::Channel(channel)]);
             }
         }
-        left
     }
 
     fn find(&self, user: Option<&str>) -> Vec<Arc<Connection>> {

@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 
 use super::{NoSuchConnection, Realtime, Watched};
 use crate::engine::{Bus, Topic};
+use crate::tasks;
 
 /// How long a node waits for another one's answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -42,6 +43,18 @@ struct Waiting {
     answers: HashMap<u64, oneshot::Sender<Option<Vec<Watched>>>>,
 }
 
+/// A question that is forgotten when nobody waits for its answer any more.
+struct Asked<'a> {
+    remote: &'a Remote,
+    number: u64,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        self.remote.state.lock().unwrap_or_else(PoisonError::into_inner).answers.remove(&self.number);
+    }
+}
+
 impl Remote {
     /// Does what is wished, here or on the node where the connection lives.
     ///
@@ -59,6 +72,11 @@ impl Remote {
         if node == realtime.node() {
             return fulfil_here(realtime, connection, user, &wish).await;
         }
+        // Without a bus nobody would hear the question.
+        if !bus.has_others() || !bus.is_connected() {
+            return Err(NoSuchConnection);
+        }
+        tasks::begin();
         let (answer, wait) = oneshot::channel();
         let number = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -75,8 +93,8 @@ impl Remote {
             wish,
         };
         post(bus, node, &question);
+        let _asked = Asked { remote: self, number };
         let answer = tokio::time::timeout(ANSWER_TIMEOUT, wait).await;
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).answers.remove(&number);
         answer.ok().and_then(Result::ok).flatten().ok_or(NoSuchConnection)
     }
 

@@ -24,6 +24,7 @@ use wire::Timestamp;
 use super::messages::{Effects, Message, NewMessage};
 use super::{Address, Result, Store, StoreError};
 use crate::events::{Audience, Event};
+use crate::tasks::{self, Tasks};
 use crate::{limits, telemetry};
 
 /// Takes events after their commit, in order.
@@ -72,19 +73,18 @@ pub struct Appender {
 }
 
 impl Appender {
-    /// Starts the writers. The second part ends when all of them have.
-    pub fn start(store: &Store, writers: usize, announce: Arc<dyn Announce>) -> (Self, tokio::task::JoinSet<()>) {
-        let mut tasks = tokio::task::JoinSet::new();
+    /// Starts the writers.
+    pub fn start(store: &Store, writers: usize, announce: Arc<dyn Announce>, tasks: &Tasks) -> Self {
         let senders = (0..writers)
             .map(|_| {
                 let (sender, inbox) = mpsc::channel(limits::APPEND_QUEUE_MAX);
                 let (stored, committed) = mpsc::channel(limits::ANNOUNCE_BATCHES_MAX);
-                tasks.spawn(Writer { address: store.address.clone(), connection: None, stored }.run(inbox));
-                tasks.spawn(announce_all(committed, announce.clone()));
+                tasks.run("writer", Writer { address: store.address.clone(), connection: None, stored }.run(inbox));
+                tasks.run("announcer", announce_all(committed, announce.clone()));
                 sender
             })
             .collect();
-        (Self { writers: senders, hasher: RandomState::new() }, tasks)
+        Self { writers: senders, hasher: RandomState::new() }
     }
 
     /// Writes a message and waits for its commit.
@@ -93,6 +93,7 @@ impl Appender {
     /// Postgres. After `Unavailable` the message may have been written or not; sending it again with its id is safe.
     pub async fn append(&self, append: Append) -> Answer {
         telemetry::count_query();
+        tasks::begin();
         let writer = self.hasher.hash_one(append.channel_id) as usize % self.writers.len();
         let (answer, wait) = oneshot::channel();
         let closed = || StoreError::Unavailable(sqlx::Error::WorkerCrashed);

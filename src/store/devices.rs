@@ -35,7 +35,7 @@ impl Store {
         .bind(&device.hardware_id)
         .bind(device.voip)
         .bind(most)
-        .execute(self.pool())
+        .execute(self.change())
         .await?;
         Ok(())
     }
@@ -58,7 +58,7 @@ impl Store {
         sqlx::query("DELETE FROM devices WHERE user_id = $1 AND id = $2")
             .bind(user_id)
             .bind(id)
-            .execute(self.pool())
+            .execute(self.change())
             .await?;
         Ok(())
     }

@@ -53,7 +53,7 @@ impl Store {
         .bind(&draft.parent_id)
         .bind(Json(&draft.message))
         .bind(draft.created_at)
-        .execute(self.pool())
+        .execute(self.change())
         .await?;
         Ok(())
     }

@@ -92,7 +92,10 @@ impl Store {
     /// # Errors
     /// Postgres.
     pub async fn delete_subscription(&self, subscription_id: i64) -> Result<()> {
-        sqlx::query("DELETE FROM push_subscriptions WHERE id = $1").bind(subscription_id).execute(self.pool()).await?;
+        sqlx::query("DELETE FROM push_subscriptions WHERE id = $1")
+            .bind(subscription_id)
+            .execute(self.change())
+            .await?;
         Ok(())
     }
 
@@ -104,7 +107,7 @@ impl Store {
         let done = sqlx::query("DELETE FROM push_subscriptions WHERE user_id = $1 AND endpoint = $2")
             .bind(user_id)
             .bind(endpoint)
-            .execute(self.pool())
+            .execute(self.change())
             .await?;
         Ok(done.rows_affected() > 0)
     }

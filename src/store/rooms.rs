@@ -33,7 +33,7 @@ impl Store {
         .bind(&thing.text)
         .bind(thing.due_at)
         .bind(thing.created_at)
-        .execute(self.pool())
+        .execute(self.change())
         .await?;
         Ok(())
     }
@@ -72,7 +72,10 @@ impl Store {
     /// # Errors
     /// Postgres.
     pub async fn delete_thing(&self, id: i64) -> Result<()> {
-        sqlx::query("DELETE FROM room_things WHERE id = $1 OR about = $1::text").bind(id).execute(self.pool()).await?;
+        sqlx::query("DELETE FROM room_things WHERE id = $1 OR about = $1::text")
+            .bind(id)
+            .execute(self.change())
+            .await?;
         Ok(())
     }
 
@@ -87,7 +90,7 @@ impl Store {
         )
         .bind(user_id)
         .bind(kind)
-        .execute(self.pool())
+        .execute(self.change())
         .await?;
         Ok(())
     }

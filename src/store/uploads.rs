@@ -27,7 +27,7 @@ impl Store {
         .bind(&upload.name)
         .bind(&upload.mime_type)
         .bind(upload.size_bytes)
-        .execute(self.pool())
+        .execute(self.change())
         .await?;
         Ok(())
     }
@@ -46,7 +46,7 @@ impl Store {
     /// # Errors
     /// Postgres.
     pub async fn delete_upload(&self, key: &str) -> Result<()> {
-        sqlx::query("DELETE FROM uploads WHERE key = $1").bind(key).execute(self.pool()).await?;
+        sqlx::query("DELETE FROM uploads WHERE key = $1").bind(key).execute(self.change()).await?;
         Ok(())
     }
 }

@@ -94,7 +94,7 @@ impl Store {
         )
         .bind(ids)
         .bind(role)
-        .fetch_all(self.pool())
+        .fetch_all(self.change())
         .await?;
         Ok(users)
     }
@@ -110,7 +110,7 @@ impl Store {
         )
         .bind(ids)
         .bind(refresh_seconds)
-        .execute(self.pool())
+        .execute(self.change())
         .await?;
         Ok(())
     }

@@ -12,7 +12,7 @@ use wire::Timestamp;
 
 use super::{Result, Store};
 use crate::events::Event;
-use crate::telemetry;
+use crate::{tasks, telemetry};
 
 /// One transaction.
 pub struct Write {
@@ -49,6 +49,7 @@ impl Write {
     pub(super) async fn begin(store: &Store) -> Result<Self> {
         telemetry::count_query();
         let open = telemetry::InTransaction::begin();
+        tasks::begin();
         Ok(Self { tx: store.writes.begin().await?, events: Vec::new(), _open: open })
     }
 

@@ -21,12 +21,12 @@ use wire::app::ErrorFrame;
 use wire::event::HealthCheck;
 use wire::user::ConnectRequest;
 
-use super::connection::{self, Listener, SharedSocket};
+use super::connection::{self, Attendance, Listener, SharedSocket};
 use super::frame::{Decoder, Incoming};
 use super::queue::SocketQueue;
 use crate::access::Caller;
 use crate::access::caller::{check_revoked, check_user_id};
-use crate::chat::users::connect::{anonymous_user, check_active, connected, connecting_user, disconnected};
+use crate::chat::users::connect::{anonymous_user, check_active, connected, connecting_user};
 use crate::chat::users::full::own_user;
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
@@ -165,8 +165,8 @@ async fn serve(ctx: Arc<Ctx>, upgrade: OnUpgrade, visitor: Result<Visitor>) {
         Ok(visitor) => Box::pin(greet(&ctx, &queue, visitor)).await,
         Err(error) => Err(error),
     };
-    let connection = match entered {
-        Ok(connection) => connection,
+    let _attendance = match entered {
+        Ok(attendance) => attendance,
         Err(error) => return Box::pin(refuse(&queue, &error)).await,
     };
     let mut decoder = Decoder::default();
@@ -177,7 +177,6 @@ async fn serve(ctx: Arc<Ctx>, upgrade: OnUpgrade, visitor: Result<Visitor>) {
         Ok(_) => drop(connection::run(&queue, decoder, Silence).await),
         Err(_) => Box::pin(connection::say_goodbye(&queue, CloseReason::Protocol)).await,
     }
-    Box::pin(disconnected(&ctx, &connection)).await;
 }
 
 /// The error as the one frame, then the end.
@@ -190,7 +189,7 @@ async fn refuse(queue: &SocketQueue, error: &Error) {
 }
 
 /// Takes a visitor in and tells it about itself.
-async fn greet(ctx: &Arc<Ctx>, queue: &Arc<SocketQueue>, visitor: Visitor) -> Result<Arc<Connection>> {
+async fn greet(ctx: &Arc<Ctx>, queue: &Arc<SocketQueue>, visitor: Visitor) -> Result<Attendance> {
     let connection = Arc::new(Connection {
         id: ctx.realtime.connection_id(),
         user_id: visitor.user.id.as_str().into(),
@@ -199,18 +198,15 @@ async fn greet(ctx: &Arc<Ctx>, queue: &Arc<SocketQueue>, visitor: Visitor) -> Re
         counts_as_presence: !visitor.anonymous,
         socket: Box::new(SharedSocket(queue.clone())),
     });
-    // In, and then read: what happens from here on waits behind the first frame.
-    connected(ctx, connection.clone(), &visitor.user).await?;
-    match first_frame(ctx, &connection, &visitor.user).await {
-        Ok(frame) => {
-            queue.open(frame);
-            Ok(connection)
-        }
-        Err(error) => {
-            disconnected(ctx, &connection).await;
-            Err(error)
-        }
-    }
+    let attendance = Attendance { ctx: ctx.clone(), connection: connection.clone() };
+    let enter = async {
+        // In, and then read: what happens from here on waits behind the first frame.
+        connected(ctx, connection.clone(), &visitor.user).await?;
+        first_frame(ctx, &connection, &visitor.user).await
+    };
+    let frame = tokio::time::timeout(limits::REQUEST_TIMEOUT, enter).await;
+    queue.open(frame.map_err(|_| Error::new(Kind::Timeout, "connecting took too long"))??);
+    Ok(attendance)
 }
 
 async fn first_frame(ctx: &Ctx, connection: &Connection, user: &User) -> Result<Bytes> {

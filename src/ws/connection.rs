@@ -10,8 +10,10 @@ use tokio::io::Interest;
 use super::close;
 use super::frame::{Decoder, Incoming};
 use super::queue::SocketQueue;
+use crate::chat::users::connect::disconnected;
+use crate::ctx::Ctx;
 use crate::realtime::frame::{self, Opcode};
-use crate::realtime::{CloseReason, Socket};
+use crate::realtime::{CloseReason, Connection, Socket};
 
 /// What a kind of socket does with what its clients say.
 pub trait Listener: Send {
@@ -21,6 +23,19 @@ pub trait Listener: Send {
 
 /// Bytes read at once. On the stack: an idle socket holds no buffer.
 const READ_BYTES: usize = 4 * 1024;
+
+/// A connection that was taken in, or is about to be. With the end of this value it is let go, whatever ended it.
+pub struct Attendance {
+    pub ctx: Arc<Ctx>,
+    pub connection: Arc<Connection>,
+}
+
+impl Drop for Attendance {
+    fn drop(&mut self) {
+        let (ctx, connection) = (self.ctx.clone(), self.connection.clone());
+        self.ctx.tasks.see_through(async move { disconnected(&ctx, &connection).await });
+    }
+}
 
 /// Shares a queue with the workers that write into it.
 pub struct SharedSocket(pub Arc<SocketQueue>);

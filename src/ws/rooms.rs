@@ -21,11 +21,11 @@ use wire::Cid;
 pub use dialect::RoomsDialect;
 
 use super::connect::{accept_key, switching_protocols, upgraded};
-use super::connection;
+use super::connection::{self, Attendance};
 use super::frame::Decoder;
 use super::queue::SocketQueue;
 use crate::access::Caller;
-use crate::chat::users::connect::{connected, connecting_user, disconnected};
+use crate::chat::users::connect::{connected, connecting_user};
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::http::extract::query_param;
@@ -137,6 +137,7 @@ async fn attend(
         counts_as_presence: true,
         socket: Box::new(RoomSocket::new(queue.clone(), &user.id)),
     });
+    let _attendance = Attendance { ctx: ctx.clone(), connection: connection.clone() };
     connected(ctx, connection.clone(), &user).await?;
     renew_session(ctx, session, &user.id).await;
     let mut listener = RoomListener::new(ctx.clone(), connection.clone(), Caller::client(user.clone()), room.clone());
@@ -163,7 +164,6 @@ async fn attend(
         }
     }
     listener.leave().await;
-    disconnected(ctx, &connection).await;
     outcome
 }
 

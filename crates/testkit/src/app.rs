@@ -1,6 +1,7 @@
 //! Millrace under test: nodes in this process, on a database that nobody else has.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use client::Client;
 use millrace::app::Node;
@@ -8,6 +9,7 @@ use millrace::clock::Clock;
 use millrace::config::{Config, Overrides};
 use millrace::ctx::Ctx;
 use serde_json::json;
+use sqlx::PgConnection;
 
 use crate::person::Person;
 use crate::services::{self, Postgres};
@@ -110,12 +112,17 @@ impl App {
     }
 
     /// What a node is made of, for tests that look beneath the surface.
-    pub fn ctx(&self, node: usize) -> &Ctx {
+    pub fn ctx(&self, node: usize) -> &Arc<Ctx> {
         &self.nodes[node].ctx
     }
 
     pub fn data_dir(&self) -> &Path {
         self.data_dir.path()
+    }
+
+    /// A connection to the database beneath, for what stays open: locks, transactions.
+    pub async fn database(&self) -> PgConnection {
+        self.postgres.connect(&self.database).await
     }
 
     /// Runs a statement in the database beneath: for what no call can bring about.

@@ -3,6 +3,7 @@
 //! - [`App`]: one node or several, in this process, on a database of its own.
 //! - [`Person`]: somebody who calls; [`Ear`]: what that person's WebSocket says.
 //! - [`facts`]: field-level facts about the protocol. Every answer and event that passes through here is checked.
+//! - [`Proxy`]: a way to a service that can be slow, or stand still.
 //! - [`services`]: the Postgres and the Redis beneath.
 //!
 //! Nothing here waits by sleeping: what has happened is heard, and what has not happened is shown by something that
@@ -12,6 +13,7 @@ pub mod app;
 pub mod facts;
 pub mod person;
 pub mod process;
+pub mod proxy;
 pub mod services;
 
 pub use app::{App, Engine, run};
@@ -19,6 +21,7 @@ pub use client;
 pub use client::Refused;
 pub use person::{Ear, Person, Reply};
 pub use process::{Deployment, Process};
+pub use proxy::Proxy;
 
 /// Longest wait for anything that is bound to happen. Only a failing test ever waits this long.
 pub const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);

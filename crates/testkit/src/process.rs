@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Duration;
 
-use sqlx::ConnectOptions;
+use sqlx::{ConnectOptions, PgConnection};
 use tokio::process::{Child, Command};
 
 use crate::app::{API_KEY, API_SECRET};
@@ -70,6 +70,11 @@ impl Deployment {
         process
     }
 
+    /// A connection to the database beneath.
+    pub async fn database(&self) -> PgConnection {
+        services::postgres().await.connect(&self.database).await
+    }
+
     /// Drops the database.
     pub async fn end(self) {
         services::postgres().await.drop(&self.database).await;
@@ -87,8 +92,24 @@ impl Process {
     /// # Panics
     /// It does not end.
     pub async fn terminate(&mut self) -> bool {
+        self.ask_to_end().await;
+        self.ended().await
+    }
+
+    /// SIGTERM alone.
+    ///
+    /// # Panics
+    /// The process has ended.
+    pub async fn ask_to_end(&self) {
         let pid = self.child.id().expect("a running child").to_string();
         Command::new("kill").args(["-TERM", &pid]).status().await.expect("kill is there");
+    }
+
+    /// The end of the process: did it end well?
+    ///
+    /// # Panics
+    /// It does not end.
+    pub async fn ended(&mut self) -> bool {
         let status = tokio::time::timeout(crate::PATIENCE, self.child.wait()).await.expect("the node ends");
         status.expect("a child").success()
     }

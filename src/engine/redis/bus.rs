@@ -4,9 +4,8 @@
 //! cluster (tried by killing the pub/sub connection), so every loss ends the connection, and a new one subscribes to
 //! everything. What was published in between comes from the relay.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,13 +14,15 @@ use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
 use redis::{AsyncConnectionConfig, Cmd, ProtocolVersion, PushInfo, PushKind, RedisResult, Value};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Notify, mpsc, watch};
 
 use super::Incoming;
 use super::client::{Client, RESPONSE_TIMEOUT};
 use crate::config;
 use crate::engine::{Bus, Topic};
 use crate::limits;
+use crate::tasks::Tasks;
 
 const RECONNECT_PAUSE_MIN: Duration = Duration::from_millis(100);
 const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(5);
@@ -32,33 +33,82 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 
 pub(super) struct RedisBus {
     publish: mpsc::Sender<(Topic, Bytes)>,
-    commands: mpsc::Sender<Command>,
-    connected: Arc<AtomicBool>,
+    client: Client,
+    wanted: Arc<Wanted>,
+    state: watch::Receiver<State>,
 }
 
-enum Command {
-    Subscribe(Topic, oneshot::Sender<()>),
-    Unsubscribe(Topic),
+/// What this node wants to hear. Whoever changes it goes on at once; the subscriber does what is left to do.
+#[derive(Default)]
+struct Wanted {
+    topics: Mutex<Topics>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct Topics {
+    all: HashSet<Topic>,
+    /// Those that came or went since the subscriber last looked: it is bounded by what is and was wanted.
+    changed: HashSet<Topic>,
+    /// How often something has changed.
+    revision: u64,
+}
+
+impl Wanted {
+    fn topics(&self) -> MutexGuard<'_, Topics> {
+        self.topics.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, topics: &[Topic], wanted: bool) {
+        {
+            let mut known = self.topics();
+            for topic in topics {
+                if wanted {
+                    known.all.insert(topic.clone())
+                } else {
+                    known.all.remove(topic)
+                };
+                known.changed.insert(topic.clone());
+            }
+            known.revision += 1;
+        }
+        self.changed.notify_one();
+    }
+}
+
+/// How far the subscriber is.
+#[derive(Clone, Copy)]
+struct State {
+    connected: bool,
+    /// Every change up to this one is made.
+    revision: u64,
 }
 
 impl RedisBus {
-    pub(super) async fn start(config: &config::Redis, client: Client, node: &str) -> RedisResult<(Self, Incoming)> {
+    pub(super) async fn start(
+        config: &config::Redis,
+        client: Client,
+        node: &str,
+        tasks: &Tasks,
+    ) -> RedisResult<(Self, Incoming)> {
         let (publish, outgoing) = mpsc::channel(limits::BUS_QUEUE_MAX);
-        let (commands, inbox) = mpsc::channel(1024);
         let (deliver, incoming) = mpsc::channel(limits::BUS_QUEUE_MAX);
-        let connected = Arc::new(AtomicBool::new(false));
         let names = Names { prefix: config.prefix.clone(), node: node.to_owned() };
-        tokio::spawn(publish_all(outgoing, client, names.clone()));
-        let subscriber = Subscriber {
+        tasks.run("publisher", publish_all(outgoing, client.clone(), names.clone()));
+        let wanted = Arc::new(Wanted::default());
+        wanted.change(&[Topic::Everyone, Topic::Node(node.to_owned())], true);
+        let (state, progress) = watch::channel(State { connected: false, revision: 0 });
+        let mut subscriber = Subscriber {
             config: config.clone(),
             names,
-            topics: HashSet::from([Topic::Everyone, Topic::Node(node.to_owned())]),
+            wanted: wanted.clone(),
+            topics: HashSet::new(),
             deliver,
-            connected: connected.clone(),
+            state,
         };
         let first = subscriber.connect().await?;
-        tokio::spawn(subscriber.run(first, inbox));
-        Ok((Self { publish, commands, connected }, incoming))
+        tasks.run("subscriber", subscriber.run(first));
+        Ok((Self { publish, client, wanted, state: progress }, incoming))
     }
 }
 
@@ -70,16 +120,23 @@ impl Bus for RedisBus {
         }
     }
 
-    async fn subscribe(&self, topic: Topic) {
-        let (done, wait) = oneshot::channel();
-        if self.commands.send(Command::Subscribe(topic, done)).await.is_ok() {
-            // No answer means that Redis is away: the topic is in the set and the relay delivers meanwhile.
-            let _ = tokio::time::timeout(RESPONSE_TIMEOUT, wait).await;
-        }
+    fn subscribe(&self, topics: &[Topic]) {
+        self.wanted.change(topics, true);
     }
 
-    async fn unsubscribe(&self, topic: Topic) {
-        let _ = self.commands.send(Command::Unsubscribe(topic)).await;
+    fn unsubscribe(&self, topics: &[Topic]) {
+        self.wanted.change(topics, false);
+    }
+
+    async fn subscribed(&self) {
+        // While Redis is away the topics are wanted, and the relay delivers.
+        if self.client.is_away() {
+            return;
+        }
+        let revision = self.wanted.topics().revision;
+        let mut state = self.state.clone();
+        let done = state.wait_for(|state| !state.connected || state.revision >= revision);
+        let _ = tokio::time::timeout(RESPONSE_TIMEOUT, done).await;
     }
 
     fn has_others(&self) -> bool {
@@ -87,7 +144,7 @@ impl Bus for RedisBus {
     }
 
     fn is_connected(&self) -> bool {
-        self.connected.load(Ordering::Relaxed)
+        self.state.borrow().connected && !self.client.is_away()
     }
 }
 
@@ -175,24 +232,27 @@ impl Listener {
     }
 
     async fn subscribe(&mut self, channels: Vec<String>) -> RedisResult<()> {
-        match self {
-            Self::Single(_) => {
-                for part in channels.chunks(SUBSCRIBE_TOPICS_MAX) {
-                    self.send(redis::cmd("SSUBSCRIBE").arg(part)).await?;
-                }
-                Ok(())
-            }
-            Self::Cluster(connection) => {
-                for part in channels.chunks(SUBSCRIBE_TOPICS_MAX) {
-                    let subscriptions = part.iter().map(|channel| {
+        self.change("SSUBSCRIBE", &channels).await
+    }
+
+    async fn unsubscribe(&mut self, channels: Vec<String>) -> RedisResult<()> {
+        self.change("SUNSUBSCRIBE", &channels).await
+    }
+
+    async fn change(&mut self, command: &str, channels: &[String]) -> RedisResult<()> {
+        for part in channels.chunks(SUBSCRIBE_TOPICS_MAX) {
+            match self {
+                Self::Single(connection) => redis::cmd(command).arg(part).exec_async(connection).await?,
+                Self::Cluster(connection) => {
+                    let changes = part.iter().map(|channel| {
                         let mut connection = connection.clone();
-                        async move { connection.ssubscribe(channel).await }
+                        async move { redis::cmd(command).arg(channel).exec_async(&mut connection).await }
                     });
-                    futures_util::future::try_join_all(subscriptions).await?;
+                    futures_util::future::try_join_all(changes).await?;
                 }
-                Ok(())
             }
         }
+        Ok(())
     }
 }
 
@@ -201,15 +261,18 @@ type Pushes = mpsc::UnboundedReceiver<PushInfo>;
 struct Subscriber {
     config: config::Redis,
     names: Names,
+    wanted: Arc<Wanted>,
+    /// What this connection is subscribed to.
     topics: HashSet<Topic>,
     deliver: mpsc::Sender<(Topic, Bytes)>,
-    connected: Arc<AtomicBool>,
+    state: watch::Sender<State>,
 }
 
 impl Subscriber {
     /// A new connection that is subscribed to everything.
-    async fn connect(&self) -> RedisResult<(Listener, Pushes)> {
-        // Bounded by what Redis holds for a slow subscriber before it closes the connection (client-output-buffer-limit).
+    async fn connect(&mut self) -> RedisResult<(Listener, Pushes)> {
+        // Whoever takes from it never waits for anybody but Redis, and for that no longer than the time-out: bounded by what
+        // Redis sends in that time.
         let (push, pushes) = mpsc::unbounded_channel();
         let mut listener = if self.config.cluster {
             let urls: Vec<&str> = self.config.urls.iter().map(config::Secret::reveal).collect();
@@ -232,83 +295,75 @@ impl Subscriber {
             let client = redis::Client::open(info)?;
             Listener::Single(client.get_multiplexed_async_connection_with_config(&settings).await?)
         };
+        let revision = {
+            let mut wanted = self.wanted.topics();
+            wanted.changed.clear();
+            self.topics.clone_from(&wanted.all);
+            wanted.revision
+        };
         listener.subscribe(self.topics.iter().map(|topic| self.names.channel(topic)).collect()).await?;
+        self.mark(State { connected: true, revision });
         Ok((listener, pushes))
     }
 
-    async fn run(mut self, first: (Listener, Pushes), mut inbox: mpsc::Receiver<Command>) {
-        let mut current = Some(first);
+    async fn run(mut self, first: (Listener, Pushes)) {
+        let (mut listener, mut pushes) = first;
         loop {
-            let Some((listener, pushes)) = current.take() else { return };
-            self.mark(true);
-            let open = self.listen(listener, pushes, &mut inbox).await;
-            self.mark(false);
+            let open = self.listen(listener, pushes).await;
+            self.mark(State { connected: false, revision: 0 });
             if !open {
                 return;
             }
             tracing::warn!("the bus lost its subscriber connection");
-            current = self.reconnect(&mut inbox).await;
+            (listener, pushes) = self.reconnect().await;
         }
     }
 
-    fn mark(&self, connected: bool) {
-        self.connected.store(connected, Ordering::Relaxed);
-        metrics::gauge!("millrace_bus_connected").set(if connected { 1.0 } else { 0.0 });
+    fn mark(&self, state: State) {
+        metrics::gauge!("millrace_bus_connected").set(if state.connected { 1.0 } else { 0.0 });
+        self.state.send_replace(state);
     }
 
-    /// Tries until there is a connection again. Meanwhile commands only change the set. Nothing: the engine is gone.
-    async fn reconnect(&mut self, inbox: &mut mpsc::Receiver<Command>) -> Option<(Listener, Pushes)> {
+    /// Tries until there is a connection again.
+    async fn reconnect(&mut self) -> (Listener, Pushes) {
         let mut pause = RECONNECT_PAUSE_MIN;
         loop {
             match self.connect().await {
                 Ok(connection) => {
                     tracing::info!("the bus has a subscriber connection again");
-                    return Some(connection);
+                    return connection;
                 }
                 Err(error) => tracing::debug!(%error, "redis does not answer the subscriber"),
             }
-            let until = tokio::time::Instant::now() + pause;
+            tokio::time::sleep(pause).await;
             pause = (pause * 2).min(RECONNECT_PAUSE_MAX);
-            while let Ok(command) = tokio::time::timeout_at(until, inbox.recv()).await {
-                match command? {
-                    Command::Subscribe(topic, _) => {
-                        self.topics.insert(topic);
-                    }
-                    Command::Unsubscribe(topic) => {
-                        self.topics.remove(&topic);
-                    }
-                }
-            }
         }
     }
 
     /// Hears until the connection is lost (true) or the engine is gone (false).
-    async fn listen(
-        &mut self,
-        mut listener: Listener,
-        mut pushes: Pushes,
-        inbox: &mut mpsc::Receiver<Command>,
-    ) -> bool {
+    async fn listen(&mut self, mut listener: Listener, mut pushes: Pushes) -> bool {
         let received = metrics::counter!("millrace_bus_received_total");
         let mut ping = tokio::time::interval(PING_EVERY);
-        let mut commands = Vec::new();
+        let wanted = self.wanted.clone();
         loop {
             tokio::select! {
                 push = pushes.recv() => match push {
                     Some(PushInfo { kind: PushKind::SMessage, data }) => {
                         received.increment(1);
-                        if let Some(message) = self.read(data) && self.deliver.send(message).await.is_err() {
-                            return false;
+                        match self.read(data).map(|message| self.deliver.try_send(message)) {
+                            // The node cannot keep up. Waiting for it would stop subscriptions, for which it may be waiting.
+                            Some(Err(TrySendError::Full(_))) => {
+                                metrics::counter!("millrace_bus_dropped_total").increment(1);
+                            }
+                            Some(Err(TrySendError::Closed(_))) => return false,
+                            Some(Ok(())) | None => {}
                         }
                     }
                     Some(PushInfo { kind: PushKind::Disconnection, .. }) | None => return true,
                     Some(_) => {}
                 },
-                count = inbox.recv_many(&mut commands, SUBSCRIBE_TOPICS_MAX) => {
-                    if count == 0 {
-                        return false;
-                    }
-                    if self.obey(&mut listener, std::mem::take(&mut commands)).await.is_err() {
+                () = wanted.changed.notified() => {
+                    if self.catch_up(&mut listener).await.is_err() {
                         return true;
                     }
                 }
@@ -327,33 +382,20 @@ impl Subscriber {
         Some((self.names.topic(&channel)?, self.names.open(payload)?))
     }
 
-    /// The last word on each topic counts.
-    async fn obey(&mut self, listener: &mut Listener, commands: Vec<Command>) -> RedisResult<()> {
-        let mut wanted: HashMap<Topic, bool> = HashMap::new();
-        let mut waiting = Vec::new();
-        for command in commands {
-            match command {
-                Command::Subscribe(topic, done) => {
-                    wanted.insert(topic, true);
-                    waiting.push(done);
-                }
-                Command::Unsubscribe(topic) => {
-                    wanted.insert(topic, false);
-                }
-            }
-        }
-        let mut subscribe = Vec::new();
-        for (topic, wanted) in wanted {
-            if wanted && self.topics.insert(topic.clone()) {
-                subscribe.push(self.names.channel(&topic));
-            } else if !wanted && self.topics.remove(&topic) {
-                listener.send(redis::cmd("SUNSUBSCRIBE").arg(self.names.channel(&topic))).await?;
-            }
-        }
-        listener.subscribe(subscribe).await?;
-        for done in waiting {
-            let _ = done.send(());
-        }
+    /// Does what changed since the last time. The last word on each topic counts.
+    async fn catch_up(&mut self, listener: &mut Listener) -> RedisResult<()> {
+        let (mut come, mut gone, revision) = {
+            let mut wanted = self.wanted.topics();
+            let changed = std::mem::take(&mut wanted.changed);
+            let (come, gone): (Vec<Topic>, Vec<Topic>) =
+                changed.into_iter().partition(|topic| wanted.all.contains(topic));
+            (come, gone, wanted.revision)
+        };
+        come.retain(|topic| self.topics.insert(topic.clone()));
+        gone.retain(|topic| self.topics.remove(topic));
+        listener.unsubscribe(gone.iter().map(|topic| self.names.channel(topic)).collect()).await?;
+        listener.subscribe(come.iter().map(|topic| self.names.channel(topic)).collect()).await?;
+        self.mark(State { connected: true, revision });
         Ok(())
     }
 }

@@ -6,9 +6,13 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
+
 use super::client::Client;
 use crate::engine::memory::Counters;
 use crate::engine::{LIMIT_WINDOW_SECONDS, Limits, Usage};
+use crate::limits;
+use crate::tasks::Tasks;
 
 const TELL_EVERY: Duration = Duration::from_millis(250);
 
@@ -17,9 +21,9 @@ pub(super) struct RedisLimits {
 }
 
 impl RedisLimits {
-    pub(super) fn start(client: Client, prefix: String) -> Self {
+    pub(super) fn start(client: Client, prefix: String, tasks: &Tasks) -> Self {
         let counters = Arc::new(Counters::default());
-        tokio::spawn(tell(Arc::downgrade(&counters), client, prefix));
+        tasks.run("limits", tell(Arc::downgrade(&counters), client, prefix));
         Self { counters }
     }
 }
@@ -42,15 +46,23 @@ async fn tell(counters: Weak<Counters>, client: Client, prefix: String) {
         tick.tick().await;
         let Some(counters) = counters.upgrade() else { return };
         let (window, untold) = counters.untold();
-        for (key, more) in untold {
-            let name = format!("{prefix}:limit:{window}:{key}");
-            let increment: redis::RedisResult<u64> = client.command(redis::cmd("INCRBY").arg(&name).arg(more)).await;
-            let Ok(everywhere) = increment else { break };
-            if everywhere == more {
-                let expire = redis::cmd("EXPIRE").arg(&name).arg(2 * LIMIT_WINDOW_SECONDS).to_owned();
-                let _ = client.send_all(vec![expire]).await;
+        let told = stream::iter(untold).map(|(key, more)| tell_one(&client, &prefix, window, key, more));
+        let mut told = told.buffer_unordered(limits::REDIS_CALLS_MAX);
+        while let Some(learnt) = told.next().await {
+            if let Some((key, everywhere)) = learnt {
+                counters.learn(window, &key, everywhere);
             }
-            counters.learn(window, &key, everywhere);
         }
     }
+}
+
+/// Adds to a count; nothing, if Redis is away.
+async fn tell_one(client: &Client, prefix: &str, window: i64, key: String, more: u64) -> Option<(String, u64)> {
+    let name = format!("{prefix}:limit:{window}:{key}");
+    let everywhere: u64 = client.command(redis::cmd("INCRBY").arg(&name).arg(more)).await.ok()?;
+    if everywhere == more {
+        let expire = redis::cmd("EXPIRE").arg(&name).arg(2 * LIMIT_WINDOW_SECONDS).to_owned();
+        let _ = client.send_all(vec![expire]).await;
+    }
+    Some((key, everywhere))
 }

@@ -2,14 +2,18 @@
 //!
 //! Each set of users is two keys in one slot: a sorted set of `user|node` by the time at which it expires, and a hash that
 //! counts the nodes of each user. Scripts change both together, so exactly one caller learns that a user came or went.
-//! A node says every [`limits::PRESENCE_REFRESH`] that its users are still there; whoever sweeps finds those of dead nodes.
+//! A node says every [`limits::PRESENCE_REFRESH`] that its users are still there, and when Redis is back after it was away;
+//! whoever sweeps finds those of dead nodes. Sets are said many at a time: a large node has as many as channels are watched.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use async_trait::async_trait;
+use futures_util::future::join_all;
+use futures_util::{FutureExt, StreamExt, stream};
 use redis::Script;
+use tokio::sync::watch;
 
 use super::client::Client;
 use crate::engine::Presence;
@@ -67,6 +71,7 @@ pub(super) struct RedisPresence {
     node: String,
     /// What this node said, to say it again.
     said: Mutex<Said>,
+    returns: tokio::sync::Mutex<watch::Receiver<u64>>,
 }
 
 #[derive(Default)]
@@ -81,7 +86,8 @@ fn now_millis() -> u128 {
 
 impl RedisPresence {
     pub(super) fn new(client: Client, prefix: String, node: String) -> Self {
-        Self { client, prefix, node, said: Mutex::default() }
+        let returns = tokio::sync::Mutex::new(client.returns());
+        Self { client, prefix, node, said: Mutex::default(), returns }
     }
 
     fn said(&self) -> std::sync::MutexGuard<'_, Said> {
@@ -155,7 +161,7 @@ impl Presence for RedisPresence {
             (users, found)
         });
         let mut online = HashSet::new();
-        for (users, found) in futures_util::future::join_all(lookups).await {
+        for (users, found) in join_all(lookups).await {
             if let Ok(counts) = found {
                 online.extend(users.into_iter().zip(counts).filter(|(_, n)| n.is_some()).map(|(u, _)| u.clone()));
             } else {
@@ -196,7 +202,7 @@ impl Presence for RedisPresence {
             let count = self.client.command(redis::cmd("HLEN").arg(nodes)).await;
             count.unwrap_or_else(|_| self.watching_here(*channel))
         });
-        futures_util::future::join_all(counts).await
+        join_all(counts).await
     }
 
     async fn watched(&self, user: &str, channels: &[i64]) -> Vec<i64> {
@@ -206,7 +212,7 @@ impl Presence for RedisPresence {
             let here = || self.said().watching.get(channel).is_some_and(|users| users.contains(user));
             watches.unwrap_or_else(|_| here()).then_some(*channel)
         });
-        futures_util::future::join_all(watches).await.into_iter().flatten().collect()
+        join_all(watches).await.into_iter().flatten().collect()
     }
 
     async fn watchers(&self, channel: i64, limit: usize, offset: usize) -> Vec<String> {
@@ -233,19 +239,23 @@ impl Presence for RedisPresence {
                 sets.entry(Self::watching_set(*channel)).or_default().extend(users.iter().cloned());
             }
         }
-        for (set, users) in sets {
-            for part in users.chunks(SCRIPT_USERS_MAX) {
-                if self.add(&set, part).await.is_none() {
-                    return Vec::new();
-                }
+        let mut says = Vec::with_capacity(sets.len());
+        for (set, users) in &sets {
+            says.extend(users.chunks(SCRIPT_USERS_MAX).map(|part| self.add(set, part).boxed()));
+        }
+        let mut said = stream::iter(says).buffer_unordered(limits::REDIS_CALLS_MAX);
+        while let Some(answer) = said.next().await {
+            if answer.is_none() {
+                return Vec::new();
             }
         }
-        let mut gone = Vec::new();
-        for shard in 0..ONLINE_SHARDS {
-            if let Some((_, users)) = self.remove(&format!("online:{shard}"), &[]).await {
-                gone.extend(users);
-            }
-        }
-        gone
+        let sweeps = (0..ONLINE_SHARDS).map(|shard| async move { self.remove(&format!("online:{shard}"), &[]).await });
+        let gone = join_all(sweeps).await;
+        gone.into_iter().flatten().flat_map(|(_, users)| users).collect()
+    }
+
+    async fn forgotten(&self) {
+        // The sender lives as long as the client, which is here.
+        let _ = self.returns.lock().await.changed().await;
     }
 }

@@ -16,6 +16,7 @@ use crate::error::{Error, Kind};
 use crate::http::error::Envelope;
 use crate::http::reply::JsonBody;
 use crate::http::{error, router};
+use crate::tasks::Panicked;
 use crate::{limits, telemetry};
 
 /// What is known about a request while it is handled.
@@ -50,8 +51,11 @@ pub async fn observe(State(ctx): State<Arc<Ctx>>, mut request: Request, next: Ne
             ));
         }
         let timeout = if operation.starts_with("Upload") { limits::UPLOAD_TIMEOUT } else { limits::REQUEST_TIMEOUT };
-        match tokio::time::timeout(timeout, next.run(request)).await {
-            Ok(response) => response,
+        // Dropped by whoever serves the connection when the client hangs up, and here when its time is over: what it has begun
+        // is finished all the same.
+        match tokio::time::timeout(timeout, ctx.tasks.finish(next.run(request))).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(Panicked)) => error_response(Error::internal("the handler panicked")),
             Err(_) => error_response(Error::new(Kind::Timeout, "the request took too long")),
         }
     };
