@@ -10,12 +10,14 @@
 pub mod app;
 pub mod appender;
 pub mod channels;
+mod connection;
 pub mod devices;
 pub mod drafts;
 pub mod events;
 pub mod members;
 pub mod messages;
 pub mod mutes;
+mod partitions;
 pub mod push;
 pub mod query;
 pub mod reactions;
@@ -34,12 +36,10 @@ use sqlx::{ConnectOptions, PgPool};
 
 use crate::config::Secret;
 use crate::error::Error;
-use crate::telemetry;
+use crate::{limits, telemetry};
 
+use connection::Patience;
 pub use write::{ChannelWrite, Write};
-
-/// Longest wait for a free connection. Then the request fails: a queue of waiting requests helps nobody.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 
@@ -48,6 +48,8 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 pub enum StoreError {
     /// Postgres is away, overloaded or shutting down; the same call may work later.
     Unavailable(sqlx::Error),
+    /// Somebody else held a lock for too long. Nothing was written; the same call may work later.
+    Locked,
     /// A unique constraint of this name refused the row.
     Conflict(String),
     /// A row that should not exist, or should.
@@ -60,6 +62,7 @@ impl std::fmt::Display for StoreError {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Unavailable(error) => write!(out, "postgres is not available: {error}"),
+            Self::Locked => out.write_str("a lock was not to be had in time"),
             Self::Conflict(constraint) => write!(out, "refused by {constraint}"),
             Self::Inconsistent(what) => write!(out, "inconsistent data: {what}"),
             Self::Migration(error) => write!(out, "migration: {error}"),
@@ -80,7 +83,10 @@ impl From<sqlx::Error> for StoreError {
             | sqlx::Error::WorkerCrashed
             | sqlx::Error::Protocol(_) => Self::Unavailable(error),
             sqlx::Error::Database(database) => match database.code().as_deref() {
+                Some("55P03") => Self::Locked,
                 Some("23505") => Self::Conflict(database.constraint().unwrap_or_default().into()),
+                // The transaction was idle for too long, and Postgres ended it.
+                Some("25P03") => Self::Unavailable(error),
                 // Connection exceptions, insufficient resources, operator intervention, serialisation and deadlock.
                 Some(code) if ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class)) => {
                     Self::Unavailable(error)
@@ -96,7 +102,7 @@ impl From<StoreError> for Error {
     #[track_caller]
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(_) => Self::unavailable(error),
+            StoreError::Unavailable(_) | StoreError::Locked => Self::unavailable(error),
             _ => Self::internal(error),
         }
     }
@@ -171,11 +177,13 @@ impl Store {
     /// # Errors
     /// Postgres cannot be reached or refuses the login.
     pub async fn connect(address: &Address, connections_max: u32) -> Result<Self> {
+        let patience = Patience { statement: limits::STATEMENT_TIME, lock: limits::LOCK_WAIT };
         let pool = |most: u32| {
             PgPoolOptions::new()
                 .max_connections(most.max(1))
-                .acquire_timeout(ACQUIRE_TIMEOUT)
+                .acquire_timeout(limits::CONNECTION_WAIT)
                 .test_before_acquire(false)
+                .after_connect(move |connection, _| Box::pin(connection::set_up(connection, patience, &[])))
         };
         let for_writes = connections_max * 2 / 5;
         let reads = pool(connections_max - for_writes).connect_with(address.options()).await?;
@@ -185,11 +193,25 @@ impl Store {
 
     /// Applies the migrations that are missing, one node at a time.
     ///
+    /// What waits for a table's lock holds up everybody who comes after it. So a migration waits a moment only, and comes back
+    /// while somebody else (a dump, another node's migration) has the table.
+    ///
     /// # Errors
-    /// A migration fails, or the database is newer than this program.
+    /// A migration fails, the database is newer than this program, or a table is locked for too long.
     pub async fn migrate(&self) -> Result<()> {
-        MIGRATIONS.run(&self.writes).await.map_err(|error| StoreError::Migration(Box::new(error)))?;
-        self.create_event_partitions().await
+        let give_up = tokio::time::Instant::now() + limits::MIGRATION_WAIT;
+        let patience = Patience { statement: Duration::ZERO, lock: limits::DDL_LOCK_WAIT };
+        loop {
+            // A connection of its own for each attempt: one that failed still holds the lock against other nodes.
+            let mut connection = connection::open(&self.address, patience, &[]).await?;
+            match MIGRATIONS.run(&mut connection).await {
+                Err(error) if is_locked(&error) && tokio::time::Instant::now() < give_up => {
+                    tracing::warn!(%error, "a migration waits for a lock");
+                    tokio::time::sleep(limits::DDL_PAUSE).await;
+                }
+                done => return done.map_err(|error| StoreError::Migration(Box::new(error))),
+            }
+        }
     }
 
     /// Does the database have exactly the migrations of this program?
@@ -250,4 +272,10 @@ impl Store {
         telemetry::count_query();
         &self.reads
     }
+}
+
+fn is_locked(error: &sqlx::migrate::MigrateError) -> bool {
+    use sqlx::migrate::MigrateError::{Execute, ExecuteMigration};
+    let (Execute(error) | ExecuteMigration(error, _)) = error else { return false };
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("55P03"))
 }

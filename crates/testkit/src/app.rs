@@ -8,6 +8,7 @@ use millrace::clock::Clock;
 use millrace::config::{Config, Overrides};
 use millrace::ctx::Ctx;
 use serde_json::json;
+use sqlx::PgConnection;
 
 use crate::person::Person;
 use crate::services::{self, Postgres};
@@ -125,6 +126,11 @@ impl App {
     pub async fn sql(&self, statement: &'static str) {
         let mut connection = self.postgres.connect(&self.database).await;
         sqlx::query(statement).execute(&mut connection).await.expect("a statement");
+    }
+
+    /// A connection to the database beneath: for what somebody else holds open while the nodes work.
+    pub async fn connect(&self) -> PgConnection {
+        self.postgres.connect(&self.database).await
     }
 
     /// What a query in the database beneath finds: one text per row. For what no call shows.
