@@ -14,6 +14,7 @@ mod connection;
 pub mod devices;
 pub mod drafts;
 pub mod events;
+mod lanes;
 pub mod members;
 pub mod messages;
 pub mod mutes;
@@ -29,6 +30,7 @@ pub mod users;
 pub mod write;
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -38,7 +40,9 @@ use crate::config::Secret;
 use crate::error::Error;
 use crate::{limits, telemetry};
 
+use channels::{Channel, NewChannel};
 use connection::Patience;
+use lanes::{Lane, Lanes};
 pub use write::{ChannelWrite, Write};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
@@ -168,6 +172,7 @@ impl Address {
 pub struct Store {
     reads: PgPool,
     writes: PgPool,
+    lanes: Arc<Lanes>,
     address: Address,
 }
 
@@ -188,7 +193,7 @@ impl Store {
         let for_writes = connections_max * 2 / 5;
         let reads = pool(connections_max - for_writes).connect_with(address.options()).await?;
         let writes = pool(for_writes).connect_lazy_with(address.options());
-        Ok(Self { reads, writes, address: address.clone() })
+        Ok(Self { reads, writes, lanes: Arc::default(), address: address.clone() })
     }
 
     /// Applies the migrations that are missing, one node at a time.
@@ -257,9 +262,23 @@ impl Store {
     /// A transaction that holds the lock of a channel; `None` if there is no such channel.
     ///
     /// # Errors
-    /// No connection.
+    /// No connection, or the lock was not to be had in time.
     pub async fn write_channel(&self, channel_id: i64) -> Result<Option<ChannelWrite>> {
-        ChannelWrite::begin(self, channel_id).await
+        let turn = self.lanes.enter(Lane::Channel(channel_id)).await?;
+        let lock = || async move { Write::begin_briefly(self).await?.lock_channel(channel_id).await };
+        let write = turn.when_free(lock).await?;
+        Ok(write.map(|write| write.on(turn)))
+    }
+
+    /// Creates a channel in a transaction that holds its lock, or takes the lock of the one that exists. Says which it was.
+    ///
+    /// # Errors
+    /// No connection, or the lock was not to be had in time.
+    pub async fn create_channel(&self, new: &NewChannel) -> Result<(ChannelWrite, Channel, bool)> {
+        let turn = self.lanes.enter(Lane::New(new.cid.to_string())).await?;
+        let create = || async move { Write::begin_briefly(self).await?.create_channel(new).await };
+        let (write, channel, is_new) = Box::pin(turn.when_free(create)).await?;
+        Ok((write.on(turn), channel, is_new))
     }
 
     pub async fn close(&self) {
