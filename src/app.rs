@@ -208,6 +208,7 @@ async fn open_store(config: &Config, address: &Address) -> Result<Store, StartEr
         }
         store.migrate().await.map_err(failed)?;
     }
+    store.settle_restored_log().await.map_err(failed)?;
     if let Err(error) = store.keep_event_partitions().await {
         // What has no partition goes to the default one; housekeeping tries again.
         tracing::warn!(%error, "partitions of the event log could not be made now");
