@@ -96,7 +96,8 @@ async fn a_channel_that_stays_locked_says_so(app: &App) {
     let mut elsewhere = app.connect().await;
     let mut lock = locked(&mut elsewhere, SLOW).await;
     sqlx::query("SELECT FROM users FOR UPDATE").execute(&mut *lock).await.unwrap();
-    let send = ada.post(&format!("{}/message", path(SLOW)), json!({"message": {"text": "too late"}}));
+    let message_path = format!("{}/message", path(SLOW));
+    let send = ada.post(&message_path, json!({"message": {"text": "too late"}}));
     let reaction = format!("/messages/{}/reaction", message["id"].as_str().unwrap());
     let react = ada.post(&reaction, json!({"reaction": {"type": "like"}}));
     let server = app.server();
