@@ -119,6 +119,7 @@ async fn after_a_dump_is_restored_elsewhere_pushes_go_on() {
 #[tokio::test]
 async fn without_subscriptions_nothing_is_read() {
     let app = App::start_with(Engine::Memory, 1, PUSH_HERE).await;
+    app.people(["ada", "grace"]).await;
     lobby(&app, &["ada", "grace"]).await;
     until(async || !app.ask("SELECT reader FROM log_cursors").await.is_empty()).await;
     let (mut cursor, mut messages) = (app.connect().await, app.connect().await);
