@@ -5,6 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
@@ -189,7 +190,7 @@ impl Node {
         // Sockets that said goodbye are still telling others that their users are gone.
         let empty = async {
             while self.ctx.realtime.connections() > 0 {
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
             self.ctx.tasks.unfinished().await;
         };
@@ -228,6 +229,11 @@ async fn open_store(config: &Config, address: &Address) -> Result<Store, StartEr
         }
         store.migrate().await.map_err(failed)?;
     }
+    store.settle_restored_log().await.map_err(failed)?;
+    if let Err(error) = store.keep_event_partitions().await {
+        // What has no partition goes to the default one; housekeeping tries again.
+        tracing::warn!(%error, "partitions of the event log could not be made now");
+    }
     Ok(store)
 }
 
@@ -255,9 +261,30 @@ async fn catch_up(announcer: Arc<Announcer>, mut waiting: mpsc::Receiver<Slow>) 
 /// Closes all sockets, spread over some seconds: their clients come back at once, all to the nodes that are left.
 async fn close_sockets(ctx: &Ctx) {
     let connections = ctx.realtime.find(None).await;
-    let count = connections.len() as u32;
-    for connection in connections {
+    let (count, start) = (connections.len(), Instant::now());
+    for (told, connection) in connections.into_iter().enumerate() {
+        // A timer's tick is longer than the pause between two of very many: whoever is late is not waited for.
+        tokio::time::sleep_until((start + pace(told, count)).into()).await;
         connection.socket.close(CloseReason::Draining);
-        tokio::time::sleep(limits::DRAIN_SPREAD / count.max(500)).await;
+    }
+}
+
+/// How long after the first of `count` sockets this one is closed.
+fn pace(socket: usize, count: usize) -> Duration {
+    limits::DRAIN_SPREAD.mul_f64(socket as f64 / count.max(500) as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn however_many_sockets_there_are_they_are_closed_within_the_time() {
+        for count in [500, 501, 9_000, 1_000_000] {
+            assert_eq!(pace(0, count), Duration::ZERO);
+            assert_eq!(pace(count / 2, count), limits::DRAIN_SPREAD.mul_f64((count / 2) as f64 / count as f64));
+            assert!(pace(count - 1, count) < limits::DRAIN_SPREAD);
+        }
+        assert_eq!(pace(9, 10), Duration::from_millis(90), "few do not wait for the time to pass");
     }
 }

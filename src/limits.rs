@@ -73,12 +73,66 @@ pub const LARGE_CHANNEL_WATCHERS: usize = 100;
 /// How often a large channel hears `user.watching.*`.
 pub const LARGE_CHANNEL_WATCHING_EVERY: Duration = Duration::from_secs(5);
 
+// ---- Postgres. Nobody waits for ever, and nobody makes others wait who need not.
+
+/// Longest wait for a free connection, or for a new one to open. Then the request fails: a queue of waiting requests helps nobody.
+pub const CONNECTION_WAIT: Duration = Duration::from_secs(5);
+/// Longest statement of a request or a job: nobody waits for its answer any longer.
+pub const STATEMENT_TIME: Duration = REQUEST_TIMEOUT;
+/// Longest wait of a statement for any one lock.
+pub const LOCK_WAIT: Duration = Duration::from_secs(5);
+/// How long a transaction may do nothing. It holds locks, and a node that stands still must not hold them for ever.
+pub const IDLE_TRANSACTION: Duration = Duration::from_secs(15);
+/// How often Postgres looks whether the client whose statement it runs is still there.
+pub const CLIENT_CHECK_EVERY: Duration = Duration::from_secs(1);
+/// When Postgres asks a silent client whether it is there, how often it asks again, and how many times.
+pub const KEEPALIVE_AFTER: Duration = Duration::from_secs(30);
+pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+pub const KEEPALIVES_MAX: u32 = 3;
+/// How long bytes from Postgres to a client may be on their way before the client counts as gone.
+pub const UNACKNOWLEDGED: Duration = Duration::from_mins(1);
+/// Longest turn of a job that comes again anyway (relay, pushes): for a Postgres that does not even say no.
+pub const TURN_TIME: Duration = Duration::from_mins(1);
+/// How long a change of tables waits for a lock before it gives up and comes back: whatever else wants the table waits behind it.
+pub const DDL_LOCK_WAIT: Duration = Duration::from_millis(200);
+/// How long a change of tables rests before it comes back.
+pub const DDL_PAUSE: Duration = Duration::from_secs(1);
+/// How long migrations come back to a locked table, all in all. A dump may take as long.
+pub const MIGRATION_WAIT: Duration = Duration::from_mins(10);
+/// Longest statement that makes, fills or drops a partition of the log.
+pub const PARTITION_STATEMENT_TIME: Duration = Duration::from_mins(1);
+
 // ---- Writing
+
+/// Writers of one channel that hold a connection: one that has the channel's lock and one that takes it next.
+pub const CHANNEL_WRITERS_MAX: usize = 2;
+/// Writers of one channel on one node, with those who wait for their turn; more are refused.
+pub const CHANNEL_WRITERS_WAITING_MAX: usize = 1_000;
+/// How long a writer keeps a connection waiting for the channel's lock, and how long it then leaves it to others.
+pub const CHANNEL_LOCK_PATIENCE: Duration = Duration::from_millis(100);
+pub const CHANNEL_LOCK_PAUSE: Duration = Duration::from_millis(50);
+/// How long a writer waits for its turn and the channel's lock, all in all; then its request fails.
+pub const CHANNEL_LOCK_WAIT: Duration = Duration::from_secs(5);
 
 /// Messages that one group commit takes.
 pub const APPEND_BATCH_MAX: usize = 100;
 /// Messages that may wait for one writer; a sender waits when it is full.
 pub const APPEND_QUEUE_MAX: usize = 4_096;
+/// How long a group commit waits for any one lock. Then the channel that is locked stands aside and the others go on.
+pub const APPEND_LOCK_PATIENCE: Duration = Duration::from_millis(50);
+/// How often a writer looks whether channels that stand aside are free.
+pub const APPEND_ASIDE_EVERY: Duration = Duration::from_millis(50);
+/// How long a message stands aside; then its sender is told that it was not written.
+pub const APPEND_ASIDE_WAIT: Duration = Duration::from_secs(5);
+/// Messages of one channel that stand aside; more are refused at once.
+pub const APPEND_ASIDE_MAX: usize = 500;
+/// Longest group commit, as Postgres sees it.
+pub const APPEND_STATEMENT_TIME: Duration = Duration::from_secs(8);
+/// The same as the writer sees it, for a Postgres that stands still: longer, so that Postgres speaks first.
+pub const APPEND_TIME: Duration = Duration::from_secs(10);
+/// How often a batch is tried again after a lost connection or a deadlock, and the pause before.
+pub const APPEND_RETRIES_MAX: u32 = 3;
+pub const APPEND_RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// Committed batches of one writer that may wait to be announced; the writer waits when it is full.
 pub const ANNOUNCE_BATCHES_MAX: usize = 16;
 
@@ -284,5 +338,7 @@ const _: () = {
     assert!(FRAMES_PER_WRITE_MAX <= SOCKET_QUEUE_FRAMES_MAX);
     assert!(JSON_DEPTH_MAX < 128);
     assert!(PUSH_LEASE_SECONDS as u64 > 2 * PUSH_TIMEOUT.as_secs());
+    assert!(APPEND_STATEMENT_TIME.as_millis() < APPEND_TIME.as_millis());
+    assert!(APPEND_ASIDE_WAIT.as_secs() + APPEND_TIME.as_secs() < REQUEST_TIMEOUT.as_secs());
     assert!(VAPID_LIFE_SECONDS <= 24 * 60 * 60);
 };

@@ -106,6 +106,9 @@ async fn migrate(config: &Config) -> Outcome {
     let database = OpenDatabase::open(config).await?;
     let store = Store::connect(&database.address, config.connections_max).await?;
     store.migrate().await?;
+    if let Err(error) = store.keep_event_partitions().await {
+        tracing::warn!(%error, "partitions of the event log could not be made now: the first node that starts will");
+    }
     store.close().await;
     database.close().await;
     println!("the database is up to date");

@@ -10,12 +10,15 @@
 pub mod app;
 pub mod appender;
 pub mod channels;
+mod connection;
 pub mod devices;
 pub mod drafts;
 pub mod events;
+mod lanes;
 pub mod members;
 pub mod messages;
 pub mod mutes;
+mod partitions;
 pub mod push;
 pub mod query;
 pub mod reactions;
@@ -28,6 +31,7 @@ pub mod users;
 pub mod write;
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
@@ -35,13 +39,13 @@ use sqlx::{ConnectOptions, PgPool};
 
 use crate::config::Secret;
 use crate::error::Error;
-use crate::{tasks, telemetry};
+use crate::{limits, tasks, telemetry};
 
+use channels::{Channel, NewChannel};
+use connection::Patience;
+use lanes::{Lane, Lanes};
 use statement::Statement;
 pub use write::{ChannelWrite, Write};
-
-/// Longest wait for a free connection. Then the request fails: a queue of waiting requests helps nobody.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 
@@ -50,6 +54,8 @@ static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 pub enum StoreError {
     /// Postgres is away, overloaded or shutting down; the same call may work later.
     Unavailable(sqlx::Error),
+    /// Somebody else held a lock for too long. Nothing was written; the same call may work later.
+    Locked,
     /// A unique constraint of this name refused the row.
     Conflict(String),
     /// A row that should not exist, or should.
@@ -62,6 +68,7 @@ impl std::fmt::Display for StoreError {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Unavailable(error) => write!(out, "postgres is not available: {error}"),
+            Self::Locked => out.write_str("a lock was not to be had in time"),
             Self::Conflict(constraint) => write!(out, "refused by {constraint}"),
             Self::Inconsistent(what) => write!(out, "inconsistent data: {what}"),
             Self::Migration(error) => write!(out, "migration: {error}"),
@@ -82,7 +89,10 @@ impl From<sqlx::Error> for StoreError {
             | sqlx::Error::WorkerCrashed
             | sqlx::Error::Protocol(_) => Self::Unavailable(error),
             sqlx::Error::Database(database) => match database.code().as_deref() {
+                Some("55P03") => Self::Locked,
                 Some("23505") => Self::Conflict(database.constraint().unwrap_or_default().into()),
+                // The transaction was idle for too long, and Postgres ended it.
+                Some("25P03") => Self::Unavailable(error),
                 // Connection exceptions, insufficient resources, operator intervention, serialisation and deadlock.
                 Some(code) if ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class)) => {
                     Self::Unavailable(error)
@@ -98,7 +108,7 @@ impl From<StoreError> for Error {
     #[track_caller]
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(_) => Self::unavailable(error),
+            StoreError::Unavailable(_) | StoreError::Locked => Self::unavailable(error),
             _ => Self::internal(error),
         }
     }
@@ -164,6 +174,7 @@ impl Address {
 pub struct Store {
     reads: PgPool,
     writes: PgPool,
+    lanes: Arc<Lanes>,
     address: Address,
 }
 
@@ -173,25 +184,41 @@ impl Store {
     /// # Errors
     /// Postgres cannot be reached or refuses the login.
     pub async fn connect(address: &Address, connections_max: u32) -> Result<Self> {
+        let patience = Patience { statement: limits::STATEMENT_TIME, lock: limits::LOCK_WAIT };
         let pool = |most: u32| {
             PgPoolOptions::new()
                 .max_connections(most.max(1))
-                .acquire_timeout(ACQUIRE_TIMEOUT)
+                .acquire_timeout(limits::CONNECTION_WAIT)
                 .test_before_acquire(false)
+                .after_connect(move |connection, _| Box::pin(connection::set_up(connection, patience, &[])))
         };
         let for_writes = connections_max * 2 / 5;
         let reads = pool(connections_max - for_writes).connect_with(address.options()).await?;
         let writes = pool(for_writes).connect_lazy_with(address.options());
-        Ok(Self { reads, writes, address: address.clone() })
+        Ok(Self { reads, writes, lanes: Arc::default(), address: address.clone() })
     }
 
     /// Applies the migrations that are missing, one node at a time.
     ///
+    /// What waits for a table's lock holds up everybody who comes after it. So a migration waits a moment only, and comes back
+    /// while somebody else (a dump, another node's migration) has the table.
+    ///
     /// # Errors
-    /// A migration fails, or the database is newer than this program.
+    /// A migration fails, the database is newer than this program, or a table is locked for too long.
     pub async fn migrate(&self) -> Result<()> {
-        MIGRATIONS.run(&self.writes).await.map_err(|error| StoreError::Migration(Box::new(error)))?;
-        self.create_event_partitions().await
+        let give_up = tokio::time::Instant::now() + limits::MIGRATION_WAIT;
+        let patience = Patience { statement: Duration::ZERO, lock: limits::DDL_LOCK_WAIT };
+        loop {
+            // A connection of its own for each attempt: one that failed still holds the lock against other nodes.
+            let mut connection = connection::open(&self.address, patience, &[]).await?;
+            match MIGRATIONS.run(&mut connection).await {
+                Err(error) if is_locked(&error) && tokio::time::Instant::now() < give_up => {
+                    tracing::warn!(%error, "a migration waits for a lock");
+                    tokio::time::sleep(limits::DDL_PAUSE).await;
+                }
+                done => return done.map_err(|error| StoreError::Migration(Box::new(error))),
+            }
+        }
     }
 
     /// Does the database have exactly the migrations of this program?
@@ -237,9 +264,23 @@ impl Store {
     /// A transaction that holds the lock of a channel; `None` if there is no such channel.
     ///
     /// # Errors
-    /// No connection.
+    /// No connection, or the lock was not to be had in time.
     pub async fn write_channel(&self, channel_id: i64) -> Result<Option<ChannelWrite>> {
-        ChannelWrite::begin(self, channel_id).await
+        let turn = self.lanes.enter(Lane::Channel(channel_id)).await?;
+        let lock = || async move { Write::begin_briefly(self).await?.lock_channel(channel_id).await };
+        let write = turn.when_free(lock).await?;
+        Ok(write.map(|write| write.on(turn)))
+    }
+
+    /// Creates a channel in a transaction that holds its lock, or takes the lock of the one that exists. Says which it was.
+    ///
+    /// # Errors
+    /// No connection, or the lock was not to be had in time.
+    pub async fn create_channel(&self, new: &NewChannel) -> Result<(ChannelWrite, Channel, bool)> {
+        let turn = self.lanes.enter(Lane::New(new.cid.to_string())).await?;
+        let create = || async move { Write::begin_briefly(self).await?.create_channel(new).await };
+        let (write, channel, is_new) = Box::pin(turn.when_free(create)).await?;
+        Ok((write.on(turn), channel, is_new))
     }
 
     pub async fn close(&self) {
@@ -259,4 +300,10 @@ impl Store {
         tasks::begin();
         self.pool()
     }
+}
+
+fn is_locked(error: &sqlx::migrate::MigrateError) -> bool {
+    use sqlx::migrate::MigrateError::{Execute, ExecuteMigration};
+    let (Execute(error) | ExecuteMigration(error, _)) = error else { return false };
+    error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("55P03"))
 }

@@ -104,6 +104,10 @@ fn describe() {
     describe_gauge!("millrace_connections", "Open sockets on this node.");
     describe_counter!("millrace_connections_closed_total", "Sockets closed, by reason.");
     describe_gauge!("millrace_append_queue", "Messages waiting for a writer.");
+    describe_counter!(
+        "millrace_append_aside_total",
+        "Messages that waited because somebody else had locked their channel."
+    );
     describe_histogram!("millrace_append_batch_messages", Unit::Count, "Messages in one group commit.");
     describe_histogram!("millrace_append_commit_seconds", Unit::Seconds, "Time of one group commit.");
     describe_histogram!(

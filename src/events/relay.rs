@@ -45,11 +45,15 @@ impl Relay {
             tick.tick().await;
             // A full page means that there is more.
             loop {
-                match self.step().await {
-                    Ok(count) if count < limits::RELAY_ROWS_MAX as usize => break,
-                    Ok(_) => {}
-                    Err(error) => {
+                match tokio::time::timeout(limits::TURN_TIME, self.step()).await {
+                    Ok(Ok(count)) if count < limits::RELAY_ROWS_MAX as usize => break,
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => {
                         tracing::warn!(%error, "the relay could not read the log");
+                        break;
+                    }
+                    Err(_) => {
+                        tracing::warn!("the relay could not read the log in time");
                         break;
                     }
                 }

@@ -10,6 +10,8 @@ use crate::ctx::Ctx;
 use crate::limits;
 
 const PARTITIONS_EVERY: Duration = Duration::from_hours(1);
+/// After somebody else had a lock.
+const PARTITIONS_AGAIN: Duration = Duration::from_mins(1);
 
 /// Keeps presence alive, finds users of dead nodes, writes `last_active`, makes room in the event log. Runs until dropped.
 pub async fn run(ctx: Arc<Ctx>) {
@@ -21,9 +23,9 @@ pub async fn run(ctx: Arc<Ctx>) {
     let mut presence = tick(limits::PRESENCE_REFRESH);
     let mut last_active = tick(Duration::from_secs(limits::LAST_ACTIVE_REFRESH_SECONDS as u64));
     let mut partitions = tick(PARTITIONS_EVERY);
-    // Each ticks at once; the node has just started.
+    // Each ticks at once. Users have just come, and the start has just seen to the partitions, as far as it could.
     last_active.tick().await;
-    partitions.tick().await;
+    partitions.reset_after(PARTITIONS_AGAIN);
     loop {
         tokio::select! {
             _ = presence.tick() => refresh_presence(&ctx).await,
@@ -35,8 +37,9 @@ pub async fn run(ctx: Arc<Ctx>) {
                 }
             }
             _ = partitions.tick() => {
-                if let Err(error) = ctx.store.create_event_partitions().await {
-                    tracing::error!(%error, "partitions of the event log could not be made");
+                if let Err(error) = ctx.store.keep_event_partitions().await {
+                    tracing::warn!(%error, "partitions of the event log could not be made or dropped now");
+                    partitions.reset_after(PARTITIONS_AGAIN);
                 }
             }
         }

@@ -20,10 +20,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use wire::Timestamp;
 
-use crate::chat::push::audience::{audience, is_pushed};
+use crate::chat::push::audience::{audience, candidates, is_pushed};
 use crate::chat::push::payload::payload;
 use crate::ctx::Ctx;
 use crate::error::Result;
@@ -47,8 +47,10 @@ pub async fn run(ctx: Arc<Ctx>) {
     loop {
         tokio::select! {
             _ = tick.tick() => {
-                if let Err(error) = read(&ctx, &mut begun).await {
-                    tracing::warn!(?error, "messages to push could not be read from the log");
+                match timeout(limits::TURN_TIME, read(&ctx, &mut begun)).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::warn!(?error, "messages to push could not be read from the log"),
+                    Err(_) => tracing::warn!("messages to push could not be read from the log in time"),
                 }
                 more = true;
             }
@@ -72,7 +74,7 @@ pub async fn run(ctx: Arc<Ctx>) {
     }
 }
 
-/// Reads the log to its end.
+/// Reads the log to its end, or to the end of its time.
 async fn read(ctx: &Ctx, begun: &mut bool) -> Result<()> {
     if !*begun {
         ctx.store.create_log_cursor(READER).await?;
@@ -92,8 +94,7 @@ async fn read_page(ctx: &Ctx) -> Result<usize> {
     let Some(last) = entries.last() else {
         return Ok(0);
     };
-    let messages = messages_of(ctx, &entries).await?;
-    let wanted = audience(ctx, &messages).await?;
+    let wanted = wanted(ctx, &entries).await?;
     if !wanted.is_empty() {
         write.insert_deliveries(&wanted, ctx.clock.now()).await?;
     }
@@ -102,18 +103,23 @@ async fn read_page(ctx: &Ctx) -> Result<usize> {
     Ok(entries.len())
 }
 
-/// The new messages among entries of the log, as they are now.
-async fn messages_of(ctx: &Ctx, entries: &[LogEntry]) -> Result<Vec<Message>> {
-    let new = entries.iter().filter(|entry| entry.kind == "message.new");
-    let (ids, transactions): (Vec<i64>, Vec<i64>) = new.map(|entry| (entry.id, entry.tx)).unzip();
+/// Who is to be pushed which of the new messages among entries of the log. What nobody wants is not read.
+async fn wanted(ctx: &Ctx, entries: &[LogEntry]) -> Result<Vec<(String, String)>> {
+    let new = || entries.iter().filter(|entry| entry.kind == "message.new");
+    let channels: HashSet<i64> = new().filter_map(|entry| entry.channel_id).collect();
+    let candidates = candidates(ctx, &channels.into_iter().collect::<Vec<_>>()).await?;
+    let heard: HashSet<i64> = candidates.iter().map(|candidate| candidate.channel_id).collect();
+    let here = new().filter(|entry| entry.channel_id.is_some_and(|channel| heard.contains(&channel)));
+    let (ids, transactions): (Vec<i64>, Vec<i64>) = here.map(|entry| (entry.id, entry.tx)).unzip();
     if ids.is_empty() {
         return Ok(Vec::new());
     }
     let events = ctx.store.events_by_id(&ids, &transactions).await?;
     let oldest = ctx.clock.now().plus_seconds(-limits::PUSH_AGE_MAX_SECONDS);
     let recent = events.iter().filter(|event| event.created_at > oldest);
-    let ids: Vec<String> = recent.filter_map(message_id).collect();
-    Ok(ctx.store.messages_by_ids(&ids).await?)
+    // As they are now.
+    let messages = ctx.store.messages_by_ids(&recent.filter_map(message_id).collect::<Vec<_>>()).await?;
+    audience(ctx, candidates, &messages).await
 }
 
 fn message_id(event: &Event) -> Option<String> {

@@ -8,8 +8,13 @@
 //! and time from it, and inserts messages and log entries. Times are Postgres's: the JSON comes with a token where the time
 //! belongs ([`Timestamp::AT_COMMIT`]) and both sides put the same text there.
 //!
-//! A bad row fails alone: after an error the batch is written one by one. Replies and pinned messages change a second row
-//! and take the general path instead (`ChannelWrite::insert_message`).
+//! Nobody waits for what concerns others. A channel that somebody else has locked stands aside with all its messages while
+//! the others go on (`aside`). A bad row fails alone: the batch is written in halves until it is by itself. After a lost
+//! connection the batch is written again: ids are unique, so what had been written all the same is found, not repeated.
+//!
+//! Replies and pinned messages change a second row and take the general path instead (`ChannelWrite::insert_message`).
+
+mod aside;
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -17,10 +22,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
-use sqlx::{ConnectOptions, PgConnection};
+use sqlx::PgConnection;
 use tokio::sync::{mpsc, oneshot};
 use wire::Timestamp;
 
+use self::aside::Aside;
+use super::connection::{self, Patience, within};
 use super::messages::{Effects, Message, NewMessage};
 use super::{Address, Result, Store, StoreError};
 use crate::events::{Audience, Event};
@@ -63,6 +70,8 @@ type Answer = Result<Outcome>;
 struct Job {
     append: Append,
     answer: oneshot::Sender<Answer>,
+    /// Since when its channel was locked by somebody else.
+    aside_since: Option<Instant>,
 }
 
 /// The way to the writers. When the last clone is gone they finish what waits and stop.
@@ -79,7 +88,9 @@ impl Appender {
             .map(|_| {
                 let (sender, inbox) = mpsc::channel(limits::APPEND_QUEUE_MAX);
                 let (stored, committed) = mpsc::channel(limits::ANNOUNCE_BATCHES_MAX);
-                tasks.run("writer", Writer { address: store.address.clone(), connection: None, stored }.run(inbox));
+                let writer =
+                    Writer { address: store.address.clone(), connection: None, stored, aside: Aside::default() };
+                tasks.run("writer", writer.run(inbox));
                 tasks.run("announcer", announce_all(committed, announce.clone()));
                 sender
             })
@@ -90,14 +101,15 @@ impl Appender {
     /// Writes a message and waits for its commit.
     ///
     /// # Errors
-    /// Postgres. After `Unavailable` the message may have been written or not; sending it again with its id is safe.
+    /// Postgres. After `Locked` nothing was written. After `Unavailable` the message may have been written or not; sending it
+    /// again with its id is safe.
     pub async fn append(&self, append: Append) -> Answer {
         telemetry::count_query();
         tasks::begin();
         let writer = self.hasher.hash_one(append.channel_id) as usize % self.writers.len();
         let (answer, wait) = oneshot::channel();
         let closed = || StoreError::Unavailable(sqlx::Error::WorkerCrashed);
-        self.writers[writer].send(Job { append, answer }).await.map_err(|_| closed())?;
+        self.writers[writer].send(Job { append, answer, aside_since: None }).await.map_err(|_| closed())?;
         wait.await.map_err(|_| closed())?
     }
 }
@@ -107,6 +119,7 @@ struct Writer {
     connection: Option<PgConnection>,
     /// To the task that announces, in commit order, while the next batch is written.
     stored: mpsc::Sender<Vec<(Append, Placed)>>,
+    aside: Aside,
 }
 
 /// Where a batch's row came to stand.
@@ -119,63 +132,201 @@ struct Placed {
     ended_draft: bool,
 }
 
+/// What helps after a batch was not written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Remedy {
+    /// Some ids are taken: their senders are answered with what is there.
+    AnswerDuplicates,
+    /// Somebody holds a lock: whoever it is that waits for it stands aside.
+    StandAside,
+    /// It lost to another transaction: the same once more.
+    Again,
+    /// The connection is gone. Whether the batch was written or not: the same once more, on a new one.
+    Reconnect,
+    /// There is something wrong with one of the rows.
+    Split,
+    /// Trying again would only make it worse.
+    GiveUp,
+}
+
+impl Remedy {
+    fn after(error: &StoreError) -> Self {
+        match error {
+            StoreError::Conflict(constraint) if constraint == "messages_id" => Self::AnswerDuplicates,
+            StoreError::Locked => Self::StandAside,
+            StoreError::Unavailable(sqlx::Error::Io(error)) if error.kind() == std::io::ErrorKind::TimedOut => {
+                Self::GiveUp
+            }
+            StoreError::Unavailable(sqlx::Error::Database(error)) => match error.code().as_deref() {
+                Some(code) if code.starts_with("40") => Self::Again,
+                // The statement took too long, or the disk, the memory or the connections are used up.
+                Some(code) if code == "57014" || code.starts_with("53") => Self::GiveUp,
+                _ => Self::Reconnect,
+            },
+            StoreError::Unavailable(_) => Self::Reconnect,
+            _ => Self::Split,
+        }
+    }
+}
+
 impl Writer {
     async fn run(mut self, mut inbox: mpsc::Receiver<Job>) {
         let queue = metrics::gauge!("millrace_append_queue");
         let mut waiting = Vec::with_capacity(limits::APPEND_BATCH_MAX);
-        while inbox.recv_many(&mut waiting, limits::APPEND_BATCH_MAX).await > 0 {
+        loop {
+            let arrived = inbox.recv_many(&mut waiting, limits::APPEND_BATCH_MAX);
+            let is_open = match self.aside.next_look() {
+                None => arrived.await > 0,
+                Some(at) => tokio::select! {
+                    count = arrived => count > 0,
+                    () = tokio::time::sleep_until(at.into()) => true,
+                },
+            };
+            if !is_open {
+                return;
+            }
             queue.set(inbox.len() as f64);
-            // The same id twice in one batch: the second finds the first, in the round after.
-            while !waiting.is_empty() {
-                let mut ids = HashSet::new();
-                let (batch, again) = std::mem::take(&mut waiting)
-                    .into_iter()
-                    .partition(|job: &Job| ids.insert(job.append.message.id.clone()));
-                waiting = again;
-                self.write(batch).await;
+            self.write_all(std::mem::take(&mut waiting)).await;
+            if self.aside.next_look().is_some_and(|at| at <= Instant::now()) {
+                self.look_aside().await;
             }
         }
     }
 
-    async fn write(&mut self, mut batch: Vec<Job>) {
-        while !batch.is_empty() {
-            match self.write_at_once(&batch).await {
-                Ok(placed) => return self.settle(batch, placed).await,
-                Err(StoreError::Conflict(constraint)) if constraint == "messages_id" => {
-                    batch = match self.answer_duplicates(batch).await {
-                        Some(rest) => rest,
-                        None => return,
-                    };
+    /// The same id twice in one batch: the second finds the first, in the round after.
+    async fn write_all(&mut self, mut waiting: Vec<Job>) {
+        while !waiting.is_empty() {
+            let mut ids = HashSet::new();
+            let (batch, again) = std::mem::take(&mut waiting)
+                .into_iter()
+                .partition(|job: &Job| ids.insert(job.append.message.id.clone()));
+            waiting = again;
+            self.write(batch).await;
+        }
+    }
+
+    /// Writes a batch, whole if that is possible; what cannot be written does not keep the rest from it.
+    async fn write(&mut self, batch: Vec<Job>) {
+        let mut retries = 0;
+        // What is still to be written; the last part is the next.
+        let mut parts = vec![batch];
+        while let Some(part) = parts.pop() {
+            let (mut part, too_many) = self.aside.divert(part);
+            refuse(too_many, StoreError::Locked);
+            if part.is_empty() {
+                continue;
+            }
+            let error = match self.write_at_once(&part).await {
+                Ok(placed) => {
+                    self.settle(part, placed).await;
+                    continue;
                 }
-                Err(StoreError::Unavailable(error)) => {
-                    self.connection = None;
-                    tracing::warn!(%error, messages = batch.len(), "a batch was not written");
-                    for job in batch {
-                        let _ = job.answer.send(Err(StoreError::Unavailable(sqlx::Error::WorkerCrashed)));
+                Err(error) => error,
+            };
+            match Remedy::after(&error) {
+                Remedy::StandAside => parts.extend(self.stand_aside(part).await),
+                Remedy::AnswerDuplicates if retries < limits::APPEND_RETRIES_MAX => {
+                    let count = part.len();
+                    if let Some(rest) = self.answer_duplicates(part).await {
+                        // Nobody's is taken: it was until just now.
+                        retries += u32::from(rest.len() == count);
+                        parts.push(rest);
                     }
-                    return;
                 }
-                Err(error) if batch.len() == 1 => {
-                    let job = batch.remove(0);
-                    let _ = job.answer.send(Err(error));
-                }
-                Err(_) => {
-                    for job in batch {
-                        Box::pin(self.write(vec![job])).await;
+                remedy @ (Remedy::Again | Remedy::Reconnect) if retries < limits::APPEND_RETRIES_MAX => {
+                    retries += 1;
+                    if remedy == Remedy::Reconnect {
+                        self.connection = None;
                     }
-                    return;
+                    tokio::time::sleep(limits::APPEND_RETRY_PAUSE).await;
+                    parts.push(part);
+                }
+                Remedy::Split if part.len() > 1 => {
+                    let rest = part.split_off(part.len() / 2);
+                    parts.extend([rest, part]);
+                }
+                _ => {
+                    if matches!(error, StoreError::Unavailable(_)) {
+                        self.connection = None;
+                        tracing::warn!(%error, messages = part.len(), "a batch was not written");
+                    }
+                    refuse(part, error);
                 }
             }
         }
+    }
+
+    /// Puts the messages aside that wait for a lock, and gives back the others.
+    async fn stand_aside(&mut self, part: Vec<Job>) -> Vec<Vec<Job>> {
+        let mut channels: Vec<i64> = part.iter().map(|job| job.append.channel_id).collect();
+        channels.sort_unstable();
+        channels.dedup();
+        let locked = match self.locked_heads(&channels).await {
+            Ok(locked) => locked,
+            Err(error) => {
+                self.connection = None;
+                refuse(part, error);
+                return Vec::new();
+            }
+        };
+        if locked.is_empty() && channels.len() > 1 {
+            // It is free by now, or the lock is of something else than a head: whose it is shows when each is by itself.
+            let middle = channels[channels.len() / 2];
+            let (these, those) = part.into_iter().partition(|job| job.append.channel_id < middle);
+            return vec![those, these];
+        }
+        let (aside, rest): (Vec<_>, Vec<_>) =
+            part.into_iter().partition(|job| locked.is_empty() || locked.contains(&job.append.channel_id));
+        metrics::counter!("millrace_append_aside_total").increment(aside.len() as u64);
+        self.aside.put(aside);
+        vec![rest]
+    }
+
+    /// Writes what stands aside and need not any more.
+    async fn look_aside(&mut self) {
+        let (channels, late) = self.aside.look();
+        refuse(late, StoreError::Locked);
+        match self.locked_heads(&channels).await {
+            Ok(locked) => {
+                let free: Vec<i64> = channels.into_iter().filter(|channel| !locked.contains(channel)).collect();
+                let back = self.aside.take(&free);
+                self.write_all(back).await;
+            }
+            // It stays aside until the next look, or until its time is over.
+            Err(error) => {
+                self.connection = None;
+                tracing::warn!(%error, "channels that stand aside could not be looked at");
+            }
+        }
+    }
+
+    /// Which of these channels somebody else has locked. Those that are gone are not among them.
+    async fn locked_heads(&mut self, channels: &[i64]) -> Result<Vec<i64>> {
+        if channels.is_empty() {
+            return Ok(Vec::new());
+        }
+        let connection = self.connection().await?;
+        let locked = async {
+            let locked = sqlx::query_scalar(
+                "WITH free AS (
+                     SELECT channel_id FROM channel_heads WHERE channel_id = ANY($1) ORDER BY 1 FOR UPDATE SKIP LOCKED
+                 )
+                 SELECT channel_id FROM channel_heads
+                 WHERE channel_id = ANY($1) AND channel_id <> ALL (ARRAY(SELECT channel_id FROM free))",
+            );
+            Ok(locked.bind(channels).fetch_all(connection).await?)
+        };
+        within(limits::APPEND_TIME, locked).await
     }
 
     /// Answers the senders whose ids are taken and gives back the others; nothing if Postgres went away.
     async fn answer_duplicates(&mut self, batch: Vec<Job>) -> Option<Vec<Job>> {
         let ids: Vec<&str> = batch.iter().map(|job| job.append.message.id.as_str()).collect();
         let connection = self.connection.as_mut()?;
-        let taken: std::result::Result<Vec<Message>, _> =
-            sqlx::query_as("SELECT * FROM messages WHERE id = ANY($1)").bind(ids).fetch_all(connection).await;
-        let Ok(mut taken) = taken else {
+        let taken = async {
+            Ok(sqlx::query_as("SELECT * FROM messages WHERE id = ANY($1)").bind(ids).fetch_all(connection).await?)
+        };
+        let Ok(mut taken) = within::<Vec<Message>>(limits::APPEND_TIME, taken).await else {
             self.connection = None;
             return None;
         };
@@ -211,16 +362,32 @@ impl Writer {
         let _ = self.stored.send(stored).await;
     }
 
+    /// The writer's connection, opened if there is none.
+    ///
+    /// Its plans are made once and go by indexes: with the default settings the statement would be planned for nearly empty
+    /// tables on a fresh database, and scan them for as long as the plan lives.
+    async fn connection(&mut self) -> Result<&mut PgConnection> {
+        const PLANS: &[(&str, &str)] = &[
+            ("plan_cache_mode", "force_generic_plan"),
+            ("enable_seqscan", "off"),
+            ("enable_hashjoin", "off"),
+            ("enable_mergejoin", "off"),
+            ("jit", "off"),
+        ];
+        let patience = Patience { statement: limits::APPEND_STATEMENT_TIME, lock: limits::APPEND_LOCK_PATIENCE };
+        Ok(match &mut self.connection {
+            Some(connection) => connection,
+            none => none.insert(connection::open(&self.address, patience, PLANS).await?),
+        })
+    }
+
     /// One statement, one round trip, one commit.
     async fn write_at_once(&mut self, batch: &[Job]) -> Result<Vec<Placed>> {
         let started = Instant::now();
         let mut columns = Columns::default();
         columns.fill(batch);
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            none => none.insert(connect(&self.address).await?),
-        };
-        let placed = sqlx::query_as(APPEND)
+        let connection = self.connection().await?;
+        let append = sqlx::query_as(APPEND)
             .bind(&columns.heads.channel_id)
             .bind(&columns.heads.messages)
             .bind(&columns.heads.counting)
@@ -241,9 +408,8 @@ impl Writer {
             .bind(&columns.rank)
             .bind(&columns.counted_rank)
             .bind(&columns.last_of_author)
-            .bind(Timestamp::commit_token())
-            .fetch_all(connection)
-            .await?;
+            .bind(Timestamp::commit_token());
+        let placed = within(limits::APPEND_TIME, async { Ok(append.fetch_all(connection).await?) }).await?;
         metrics::histogram!("millrace_append_batch_messages").record(batch.len() as f64);
         metrics::histogram!("millrace_append_commit_seconds").record(started.elapsed());
         Ok(placed)
@@ -272,17 +438,14 @@ fn event_of(append: Append, place: Placed) -> Event {
     }
 }
 
-/// A connection whose plans are made once and go by indexes: with the default settings the statement would be planned for
-/// nearly empty tables on a fresh database, and scan them for as long as the plan lives.
-async fn connect(address: &Address) -> Result<PgConnection> {
-    let options = address.options().options([
-        ("plan_cache_mode", "force_generic_plan"),
-        ("enable_seqscan", "off"),
-        ("enable_hashjoin", "off"),
-        ("enable_mergejoin", "off"),
-        ("jit", "off"),
-    ]);
-    Ok(options.connect().await?)
+/// Tells senders that their messages were not written. The first one hears the error itself, the others its kind.
+fn refuse(jobs: Vec<Job>, error: StoreError) {
+    let is_locked = matches!(error, StoreError::Locked);
+    let mut first = Some(error);
+    for job in jobs {
+        let other = || if is_locked { StoreError::Locked } else { StoreError::Unavailable(sqlx::Error::WorkerCrashed) };
+        let _ = job.answer.send(Err(first.take().unwrap_or_else(other)));
+    }
 }
 
 /// The batch by columns, as Postgres takes it.

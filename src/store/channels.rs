@@ -114,7 +114,7 @@ impl Write {
     ///
     /// # Errors
     /// Postgres.
-    pub async fn create_channel(mut self, new: &NewChannel) -> Result<(ChannelWrite, Channel, bool)> {
+    pub(super) async fn create_channel(mut self, new: &NewChannel) -> Result<(ChannelWrite, Channel, bool)> {
         let created: Option<Channel> = sqlx::query_as(
             "INSERT INTO channels (cid, type, team, created_by, custom, frozen, disabled, cooldown, filter_tags, config_overrides)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (cid) DO NOTHING RETURNING *",

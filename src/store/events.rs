@@ -1,9 +1,10 @@
 //! The log (`events`): written with every change, read by the relay, by `/sync` and gap repair, and by jobs.
 //!
-//! Partitioned by day; a day that is older than the log reaches back is dropped whole. Readers that follow the log take
-//! rows in the order of their transactions and stop before the oldest transaction still open (`tx < xmin`), so a commit
-//! that comes late is never skipped. The price: a transaction that stays open for long holds the readers back, anywhere in
-//! the Postgres cluster. It is paid in delay, not in loss.
+//! Partitioned by day (partitions.rs). Readers that follow the log take rows in the order of their transactions and stop
+//! before the oldest transaction still open (`tx < xmin`), so a commit that comes late is never skipped. The price: a
+//! transaction that stays open for long holds the readers back, anywhere in the Postgres cluster. It is paid in delay, not
+//! in loss. And numbers of transactions mean nothing in another cluster, where a dump may be restored: see
+//! [`Store::settle_restored_log`].
 
 use sqlx::{PgConnection, QueryBuilder};
 use wire::Timestamp;
@@ -62,6 +63,9 @@ impl EventRow {
     }
 }
 
+/// The transaction up to which all have ended.
+pub(super) const LOG_END: &str = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1";
+
 /// `SELECT` of whole events with the rest of the statement.
 macro_rules! select_events {
     ($rest:literal) => {
@@ -102,10 +106,36 @@ impl Store {
     /// # Errors
     /// Postgres.
     pub async fn log_end(&self) -> Result<LogPosition> {
-        let tx = sqlx::query_scalar("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint - 1")
-            .fetch_one(self.pool())
-            .await?;
+        let tx = sqlx::query_scalar(LOG_END).fetch_one(self.pool()).await?;
         Ok(LogPosition { tx, id: i64::MAX })
+    }
+
+    /// Makes rows that came from another Postgres cluster, in a dump, older than everything that happens from now on. Readers
+    /// of the log would wait for their transactions, which may come in years, and then tell it all again.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn settle_restored_log(&self) -> Result<()> {
+        const ROWS_PER_PIECE: u64 = 10_000;
+        loop {
+            // What a snapshot shows was written by transactions before its end, if it was written here.
+            let settled = sqlx::query(
+                "UPDATE events SET tx = 0 WHERE (tableoid, ctid) IN (
+                     SELECT tableoid, ctid FROM events
+                     WHERE tx >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint
+                       AND created_at > now() - interval '1 day' LIMIT $1)",
+            )
+            .bind(ROWS_PER_PIECE as i64)
+            .execute(self.pool())
+            .await?
+            .rows_affected();
+            if settled > 0 {
+                tracing::info!(events = settled, "events from another database cluster were settled");
+            }
+            if settled < ROWS_PER_PIECE {
+                return Ok(());
+            }
+        }
     }
 
     /// The next entries of the log, in the order of their transactions.
@@ -192,46 +222,5 @@ impl Store {
             .fetch_all(self.pool())
             .await?;
         Ok(rows)
-    }
-
-    /// Makes the log's partitions for today and the week ahead, and drops those that are too old. Any node may do it.
-    ///
-    /// # Errors
-    /// Postgres.
-    pub async fn create_event_partitions(&self) -> Result<()> {
-        const DAYS_AHEAD: i64 = 7;
-        let mut tx = self.writes.begin().await?;
-        // One node at a time; the number has no meaning but must be the same everywhere.
-        sqlx::query("SELECT pg_advisory_xact_lock(7164020801)").execute(&mut *tx).await?;
-        let existing: Vec<String> = sqlx::query_scalar(
-            "SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-             WHERE i.inhparent = 'events'::regclass AND c.relname <> 'events_default' ORDER BY 1",
-        )
-        .fetch_all(&mut *tx)
-        .await?;
-        let today: Timestamp =
-            sqlx::query_scalar("SELECT date_trunc('day', clock_timestamp() AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'")
-                .fetch_one(&mut *tx)
-                .await?;
-        let name = |day: Timestamp| format!("events_{}", day.to_string()[..10].replace('-', ""));
-        let day = |offset: i64| today.plus_seconds(offset * 86_400);
-        for offset in 0..=DAYS_AHEAD {
-            let partition = name(day(offset));
-            if !existing.contains(&partition) {
-                sqlx::query(sqlx::AssertSqlSafe(format!(
-                    "CREATE TABLE {partition} PARTITION OF events FOR VALUES FROM ('{}') TO ('{}')",
-                    day(offset),
-                    day(offset + 1)
-                )))
-                .execute(&mut *tx)
-                .await?;
-            }
-        }
-        let oldest = name(day(-limits::EVENT_LOG_DAYS - 1));
-        for partition in existing.iter().filter(|partition| **partition < oldest) {
-            sqlx::query(sqlx::AssertSqlSafe(format!("DROP TABLE {partition}"))).execute(&mut *tx).await?;
-        }
-        tx.commit().await?;
-        Ok(())
     }
 }

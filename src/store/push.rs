@@ -2,7 +2,7 @@
 
 use wire::Timestamp;
 
-use super::events::LogPosition;
+use super::events::{LOG_END, LogPosition};
 use super::{Result, Store, Write};
 
 /// A browser's subscription as it is registered. It cannot be printed: it is all secrets.
@@ -72,7 +72,8 @@ impl Store {
         Ok(key)
     }
 
-    /// Makes a reader of the log begin at its end, unless it has begun.
+    /// Makes a reader of the log begin at its end, unless it has begun. One whose place came from another Postgres cluster,
+    /// in a dump, and is further than this one has ever been, begins again.
     ///
     /// # Errors
     /// Postgres.
@@ -84,6 +85,16 @@ impl Store {
             .bind(end.id)
             .execute(self.pool())
             .await?;
+        let mut write = self.write().await?;
+        // Locked first: the end is looked up after whatever another node is reading now.
+        if let Some(position) = write.lock_log_cursor(reader).await? {
+            let end = write.log_end().await?;
+            if position.tx > end.tx {
+                tracing::info!(reader, "a reader of the log begins again: its place is from another database cluster");
+                write.move_log_cursor(reader, end).await?;
+            }
+        }
+        write.commit().await?;
         Ok(())
     }
 
@@ -135,7 +146,7 @@ impl Store {
              JOIN users u ON u.id = m.user_id AND u.deactivated_at IS NULL AND u.deleted_at IS NULL
              LEFT JOIN push_preferences here ON here.user_id = m.user_id AND here.channel_id = m.channel_id
              LEFT JOIN push_preferences all_of ON all_of.user_id = m.user_id AND all_of.channel_id = 0
-             WHERE m.channel_id = ANY($1) AND (m.invite IS NULL OR m.invite = 'accepted')
+             WHERE m.channel_id = ANY($1) AND EXISTS (SELECT FROM push_subscriptions) AND (m.invite IS NULL OR m.invite = 'accepted')
                AND NOT (m.notifications_muted AND coalesce(m.notifications_muted_until > $2, true))
                AND coalesce(here.disabled_until <= $2, true) AND coalesce(all_of.disabled_until <= $2, true)
                AND EXISTS (SELECT FROM push_subscriptions s WHERE s.user_id = m.user_id AND coalesce(s.expires > $2, true))",
@@ -318,6 +329,11 @@ impl Write {
                 .fetch_optional(self.connection())
                 .await?;
         Ok(position.map(|(tx, id)| LogPosition { tx, id }))
+    }
+
+    async fn log_end(&mut self) -> Result<LogPosition> {
+        let tx = sqlx::query_scalar(LOG_END).fetch_one(self.connection()).await?;
+        Ok(LogPosition { tx, id: i64::MAX })
     }
 
     /// # Errors

@@ -10,9 +10,10 @@
 use sqlx::{PgConnection, Postgres, Transaction};
 use wire::Timestamp;
 
+use super::lanes::Turn;
 use super::{Result, Store};
 use crate::events::Event;
-use crate::{tasks, telemetry};
+use crate::{limits, tasks, telemetry};
 
 /// One transaction.
 pub struct Write {
@@ -43,14 +44,27 @@ pub struct ChannelWrite {
     /// As it will be written on commit.
     pub head: Head,
     now: Timestamp,
+    /// Its place in the channel's lane: the next writer gets it when this one is done.
+    turn: Option<Turn>,
 }
 
 impl Write {
     pub(super) async fn begin(store: &Store) -> Result<Self> {
+        Self::begun(store.writes.begin()).await
+    }
+
+    /// One that waits for its first lock only for a moment ([`Write::lock_channel`] makes it wait like others from then on).
+    pub(super) async fn begin_briefly(store: &Store) -> Result<Self> {
+        let patience = limits::CHANNEL_LOCK_PATIENCE.as_millis();
+        let begin = sqlx::AssertSqlSafe(format!("BEGIN; SET LOCAL lock_timeout = {patience}"));
+        Self::begun(store.writes.begin_with(begin)).await
+    }
+
+    async fn begun(begin: impl Future<Output = sqlx::Result<Transaction<'static, Postgres>>>) -> Result<Self> {
         telemetry::count_query();
         let open = telemetry::InTransaction::begin();
         tasks::begin();
-        Ok(Self { tx: store.writes.begin().await?, events: Vec::new(), _open: open })
+        Ok(Self { tx: begin.await?, events: Vec::new(), _open: open })
     }
 
     /// The connection, for one statement; counted for the request's log line.
@@ -80,8 +94,10 @@ impl Write {
 }
 
 impl ChannelWrite {
-    pub(super) async fn begin(store: &Store, channel_id: i64) -> Result<Option<Self>> {
-        Write::begin(store).await?.lock_channel(channel_id).await
+    /// The same, which stays in its lane until it ends.
+    pub(super) fn on(mut self, turn: Turn) -> Self {
+        self.turn = Some(turn);
+        self
     }
 
     /// A time later than everything in the channel's log, the same for all that this transaction writes.
@@ -149,8 +165,11 @@ impl Write {
             return Ok(None);
         };
         // After the lock is held, in a statement of its own: the clock is read later than every earlier writer's.
-        let clock: Timestamp = sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(self.connection()).await?;
+        let clock: Timestamp = sqlx::query_scalar("SELECT clock_timestamp() FROM set_config('lock_timeout', $1, true)")
+            .bind(limits::LOCK_WAIT.as_millis().to_string())
+            .fetch_one(self.connection())
+            .await?;
         let now = clock.max(head.event_at.plus_micros(1));
-        Ok(Some(ChannelWrite { write: self, head, now }))
+        Ok(Some(ChannelWrite { write: self, head, now, turn: None }))
     }
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use millrace::chat::push::vapid_public_key;
 use millrace::store::events::LogPosition;
+use sqlx::Connection;
 use testkit::{App, Engine};
 
 use crate::service::{Answer, Service};
-use crate::{PUSH_HERE, lobby, say, subscribed};
+use crate::{PUSH_HERE, lobby, say, subscribed, until};
 
 #[tokio::test]
 async fn two_nodes_push_once() {
@@ -90,5 +91,47 @@ async fn what_was_said_while_no_node_ran_is_pushed_later() {
     assert!(service.rest().is_empty());
     app.ctx(node).clock.advance_seconds(61);
     assert_eq!(grace.read(&service.next().await)["body"], "on its way");
+    app.stop().await;
+}
+
+/// Numbers of transactions from another cluster are of no use: they are too high, or those of this one are.
+#[tokio::test]
+async fn after_a_dump_is_restored_elsewhere_pushes_go_on() {
+    let mut app = App::start_with(Engine::Memory, 1, PUSH_HERE).await;
+    let mut service = Service::start().await;
+    let grace = subscribed(&app, &service, "grace").await;
+    lobby(&app, &["ada", "grace"]).await;
+    say(&app, "ada", "before").await;
+    service.next().await;
+    app.kill_node(0).await;
+    app.sql("UPDATE log_cursors SET tx = 900000000000000").await;
+    app.sql("UPDATE events SET tx = 900000000000000").await;
+    app.add_node().await;
+    say(&app, "ada", "after").await;
+    assert_eq!(grace.read(&service.next().await)["body"], "after", "and not what was there before");
+    assert!(service.rest().is_empty());
+    let ahead = app.ask("SELECT count(*)::text FROM events WHERE tx >= 900000000000000").await;
+    assert_eq!(ahead, ["0"], "nothing is left that would be told again in years");
+    app.stop().await;
+}
+
+/// What nobody wants is not read: the reader goes on although the messages cannot be read.
+#[tokio::test]
+async fn without_subscriptions_nothing_is_read() {
+    let app = App::start_with(Engine::Memory, 1, PUSH_HERE).await;
+    app.people(["ada", "grace"]).await;
+    lobby(&app, &["ada", "grace"]).await;
+    until(async || !app.ask("SELECT reader FROM log_cursors").await.is_empty()).await;
+    let (mut cursor, mut messages) = (app.connect().await, app.connect().await);
+    let mut still = cursor.begin().await.unwrap();
+    sqlx::query("SELECT FROM log_cursors FOR UPDATE").execute(&mut *still).await.unwrap();
+    say(&app, "ada", "for nobody").await;
+    let mut locked = messages.begin().await.unwrap();
+    sqlx::query("LOCK TABLE messages").execute(&mut *locked).await.unwrap();
+    still.rollback().await.unwrap();
+    let read =
+        "SELECT count(*)::text FROM log_cursors WHERE tx >= (SELECT max(tx) FROM events WHERE type = 'message.new')";
+    until(async || app.ask(read).await == ["1"]).await;
+    locked.rollback().await.unwrap();
     app.stop().await;
 }

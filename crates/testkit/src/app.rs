@@ -134,6 +134,11 @@ impl App {
         sqlx::query(statement).execute(&mut connection).await.expect("a statement");
     }
 
+    /// A connection to the database beneath: for what somebody else holds open while the nodes work.
+    pub async fn connect(&self) -> PgConnection {
+        self.postgres.connect(&self.database).await
+    }
+
     /// What a query in the database beneath finds: one text per row. For what no call shows.
     ///
     /// # Panics

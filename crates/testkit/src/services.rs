@@ -54,6 +54,7 @@ impl Postgres {
         postgres.execute(&format!("CREATE DATABASE {}", postgres.template)).await;
         let store = Store::connect(&postgres.address_of(&postgres.template), 4).await.expect("a store");
         store.migrate().await.expect("the migrations apply");
+        store.keep_event_partitions().await.expect("nobody else is there");
         store.close().await;
         postgres
     }

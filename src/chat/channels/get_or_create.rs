@@ -153,7 +153,7 @@ async fn create(
     let everybody = NewMember::merged(members, invited)?;
     change::check_users_exist(ctx, everybody.iter().map(|member| member.user_id.as_str())).await?;
     let new = new_channel(cid, created_by.clone(), data)?;
-    let (mut write, mut row, is_new) = ctx.store.write().await?.create_channel(&new).await?;
+    let (mut write, mut row, is_new) = ctx.store.create_channel(&new).await?;
     if !is_new {
         if row.deleted_at.is_none() {
             // Somebody else was faster.

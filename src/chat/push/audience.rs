@@ -57,23 +57,29 @@ struct Around {
     participants: HashSet<(String, String)>,
 }
 
-/// Pairs of message and user: who is to be pushed what. The messages are new ones of any channels.
+/// Who may want pushes of new messages in these channels, whatever the messages are.
 ///
 /// # Errors
 /// Postgres.
-pub async fn audience(ctx: &Ctx, messages: &[Message]) -> Result<Vec<(String, String)>> {
-    let messages: Vec<&Message> = messages.iter().filter(|message| is_pushed(message)).collect();
-    if messages.is_empty() {
+pub async fn candidates(ctx: &Ctx, channel_ids: &[i64]) -> Result<Vec<Candidate>> {
+    if channel_ids.is_empty() {
         return Ok(Vec::new());
     }
-    let channel_ids: HashSet<i64> = messages.iter().map(|message| message.channel_id).collect();
-    let channels = ctx.caches.channels_by_keys(&channel_ids.into_iter().collect::<Vec<_>>()).await?;
+    let channels = ctx.caches.channels_by_keys(channel_ids).await?;
     let pushed: Vec<i64> = channels.values().filter(|channel| pushes(channel)).map(|channel| channel.row.id).collect();
-    let now = ctx.clock.now();
-    let candidates = ctx.store.push_candidates(&pushed, now).await?;
-    if candidates.is_empty() {
+    Ok(ctx.store.push_candidates(&pushed, ctx.clock.now()).await?)
+}
+
+/// Pairs of message and user: who of the candidates is to be pushed what. The messages are new ones of their channels.
+///
+/// # Errors
+/// Postgres.
+pub async fn audience(ctx: &Ctx, candidates: Vec<Candidate>, messages: &[Message]) -> Result<Vec<(String, String)>> {
+    let messages: Vec<&Message> = messages.iter().filter(|message| is_pushed(message)).collect();
+    if messages.is_empty() || candidates.is_empty() {
         return Ok(Vec::new());
     }
+    let now = ctx.clock.now();
     let users: HashSet<String> = candidates.iter().map(|candidate| candidate.user_id.clone()).collect();
     let users: Vec<String> = users.into_iter().collect();
     let authors: Vec<String> = messages.iter().map(|message| message.user_id.clone()).collect();

@@ -1,0 +1,144 @@
+//! Messages that stand aside: their channel is locked by somebody else, and the other channels of the writer go on.
+//!
+//! A channel stands aside whole. What comes for it later queues behind, so that its messages keep their order, and it comes back
+//! whole when its head is free.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Instant;
+
+use super::Job;
+use crate::limits;
+
+#[derive(Default)]
+pub(super) struct Aside {
+    channels: HashMap<i64, VecDeque<Job>>,
+    /// When the heads were looked at last.
+    looked: Option<Instant>,
+}
+
+impl Aside {
+    pub fn is_empty(&self) -> bool {
+        self.channels.is_empty()
+    }
+
+    /// Puts messages that could not be written aside, before what came for their channels since.
+    pub fn put(&mut self, jobs: Vec<Job>) {
+        let now = Instant::now();
+        self.looked.get_or_insert(now);
+        for mut job in jobs.into_iter().rev() {
+            job.aside_since.get_or_insert(now);
+            self.channels.entry(job.append.channel_id).or_default().push_front(job);
+        }
+    }
+
+    /// Keeps the messages whose channels stand aside, and gives back the others, and those that are too many.
+    pub fn divert(&mut self, jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
+        let (mut go_on, mut too_many) = (jobs, Vec::new());
+        if self.is_empty() {
+            return (go_on, too_many);
+        }
+        let now = Instant::now();
+        for mut job in std::mem::take(&mut go_on) {
+            match self.channels.get_mut(&job.append.channel_id) {
+                Some(queue) if queue.len() < limits::APPEND_ASIDE_MAX => {
+                    job.aside_since = Some(now);
+                    queue.push_back(job);
+                }
+                Some(_) => too_many.push(job),
+                None => go_on.push(job),
+            }
+        }
+        (go_on, too_many)
+    }
+
+    /// When to look at the heads again; `None` if nothing stands aside.
+    pub fn next_look(&self) -> Option<Instant> {
+        self.looked.filter(|_| !self.is_empty()).map(|looked| looked + limits::APPEND_ASIDE_EVERY)
+    }
+
+    /// The channels that stand aside, and those messages that have done so for too long.
+    pub fn look(&mut self) -> (Vec<i64>, Vec<Job>) {
+        let now = Instant::now();
+        self.looked = Some(now);
+        let mut late = Vec::new();
+        for queue in self.channels.values_mut() {
+            let is_late = |job: &Job| job.aside_since.is_some_and(|since| now >= since + limits::APPEND_ASIDE_WAIT);
+            let count = queue.iter().take_while(|job| is_late(job)).count();
+            late.extend(queue.drain(..count));
+        }
+        self.channels.retain(|_, queue| !queue.is_empty());
+        (self.channels.keys().copied().collect(), late)
+    }
+
+    /// Takes back the messages of channels that are free, about as many as one batch holds.
+    pub fn take(&mut self, free: &[i64]) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        for channel in free {
+            if jobs.len() >= limits::APPEND_BATCH_MAX {
+                break;
+            }
+            jobs.extend(self.channels.remove(channel).into_iter().flatten());
+        }
+        jobs
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::super::Append;
+    use super::*;
+    use crate::store::messages::{Effects, NewMessage};
+
+    fn job(channel_id: i64, id: &str) -> Job {
+        let message = NewMessage {
+            id: id.into(),
+            user_id: "ada".into(),
+            kind: "regular",
+            text: String::new(),
+            parent_id: None,
+            show_in_channel: false,
+            quoted_id: None,
+            silent: false,
+            shadowed: false,
+            counts: true,
+            data: None,
+            pinned_by: None,
+            pin_expires: None,
+        };
+        let effects = Effects { shows_channel: true, moves_last_message: true };
+        let append = Append { channel_id, message, effects, body: String::new(), only_for: Vec::new() };
+        Job { append, answer: oneshot::channel().0, aside_since: None }
+    }
+
+    fn ids(jobs: &[Job]) -> Vec<&str> {
+        jobs.iter().map(|job| job.append.message.id.as_str()).collect()
+    }
+
+    #[test]
+    fn a_channel_keeps_its_order_however_often_it_stands_aside() {
+        let mut aside = Aside::default();
+        aside.put(vec![job(1, "a"), job(2, "x"), job(1, "b")]);
+        let (go_on, _) = aside.divert(vec![job(1, "c"), job(3, "z"), job(1, "d")]);
+        assert_eq!(ids(&go_on), ["z"]);
+        let taken = aside.take(&[1]);
+        assert_eq!(ids(&taken), ["a", "b", "c", "d"]);
+        aside.put(taken);
+        aside.divert(vec![job(1, "e")]);
+        assert_eq!(ids(&aside.take(&[1])), ["a", "b", "c", "d", "e"]);
+        assert_eq!(aside.look().0, [2]);
+        assert_eq!(ids(&aside.take(&[2])), ["x"]);
+        assert!(aside.is_empty() && aside.next_look().is_none());
+    }
+
+    #[test]
+    fn one_channel_has_only_so_much_room() {
+        let mut aside = Aside::default();
+        aside.put(vec![job(1, "first"), job(2, "other")]);
+        let (go_on, too_many) = aside.divert((0..limits::APPEND_ASIDE_MAX).map(|_| job(1, "more")).collect());
+        assert_eq!((go_on.len(), too_many.len()), (0, 1));
+        let (_, too_many) = aside.divert(vec![job(2, "more")]);
+        assert!(too_many.is_empty());
+    }
+}
