@@ -19,6 +19,7 @@ pub mod mutes;
 pub mod push;
 pub mod query;
 pub mod reactions;
+pub mod removals;
 pub mod rooms;
 pub mod threads;
 pub mod unread;

@@ -99,6 +99,11 @@ impl ChannelWrite {
         self.write.connection()
     }
 
+    /// The transaction, to go on with another channel. Nothing of this one's head may have changed.
+    pub(super) fn into_write(self) -> Write {
+        self.write
+    }
+
     /// The transaction itself, for what is not of the channel.
     pub fn write(&mut self) -> &mut Write {
         &mut self.write
