@@ -6,6 +6,7 @@
 //! all. With `disable_auth_checks`, in development, a token is read but not verified.
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use wire::Timestamp;
 
@@ -194,7 +195,16 @@ const CLOCK_SKEW_SECONDS: i64 = 5;
 
 /// Does the issuer ask that something be understood that is not (RFC 7515, 4.1.11)? Nothing of that kind is.
 fn asks_for_more(token: &str) -> bool {
-    part::<serde_json::Map<String, serde_json::Value>>(token, 0).is_some_and(|header| header.contains_key("crit"))
+    #[derive(Deserialize)]
+    struct Header {
+        #[serde(default, deserialize_with = "present")]
+        crit: bool,
+    }
+    part::<Header>(token, 0).is_some_and(|header| header.crit)
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
 }
 
 fn unverified(token: &str) -> Option<Claims> {

@@ -173,7 +173,7 @@ fn check_allowed(caller: &Caller, access: &ChannelAccess, request: &UpdateChanne
         access.require(Action::UpdateChannelCooldown)?;
     }
     if !request.add_members.is_empty()
-        && !(only_oneself(&request.add_members) && access.allows(Action::AddOwnChannelMembership))
+        && (!only_oneself(&request.add_members) || !access.allows(Action::AddOwnChannelMembership))
     {
         access.require(Action::UpdateChannelMembers)?;
     }

@@ -87,14 +87,12 @@ pub async fn connected(ctx: &Ctx, connection: Arc<Connection>, user: &User) -> R
 /// Lets a connection go and tells those who watched with it and who follow the user.
 pub async fn disconnected(ctx: &Ctx, connection: &Connection) {
     let Closed { unwatched, went_offline } = ctx.realtime.close(connection).await;
-    let user = match ctx.caches.user(&connection.user_id).await {
-        Ok(Some(user)) => user,
-        // Somebody anonymous has no row; of a user whose row cannot be read no more is said than the id.
-        _ => {
-            let role = if connection.counts_as_presence { USER_ROLE } else { ANONYMOUS_ROLE };
-            Arc::new(User::new(&connection.user_id, role, ctx.clock.now()))
-        }
+    // Somebody anonymous has no row; of a user whose row cannot be read no more is said than the id.
+    let without_row = || {
+        let role = if connection.counts_as_presence { USER_ROLE } else { ANONYMOUS_ROLE };
+        Arc::new(User::new(&connection.user_id, role, ctx.clock.now()))
     };
+    let user = ctx.caches.user(&connection.user_id).await.ok().flatten().unwrap_or_else(without_row);
     for watched in unwatched {
         watch::tell(ctx, "user.watching.stop", &user, &watched).await;
     }
