@@ -8,6 +8,7 @@ use super::caches::{LoadedChannel, Membership};
 use super::{Action, Caller};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
+use crate::events::Touched;
 use crate::store::users::User;
 
 /// A channel that the caller has been allowed to use.
@@ -28,13 +29,20 @@ pub struct ChannelAccess {
 /// # Errors
 /// There is no such channel (16), or the caller may not (17).
 pub async fn channel(ctx: &Ctx, caller: &Caller, cid: &Cid, action: Action) -> Result<ChannelAccess> {
-    let mut found = ctx.caches.channel(cid).await?;
-    if let Some(channel) = found.as_ref().filter(|channel| channel.row.deleted_at.is_some()) {
-        // It may have been made anew since, as another channel of this name.
-        ctx.caches.forget(crate::events::Touched::Channel(channel.row.id)).await;
-        found = ctx.caches.channel(cid).await?;
-    }
+    let found = find_channel(ctx, cid).await?;
     authorise(ctx, caller, found, action, || cid.to_string()).await
+}
+
+/// A channel by its cid, deleted or not, before anything is allowed. That it is deleted rests on what Postgres says now: it may have
+/// been made anew since, as another channel of this name.
+///
+/// # Errors
+/// Postgres.
+pub async fn find_channel(ctx: &Ctx, cid: &Cid) -> Result<Option<Arc<LoadedChannel>>> {
+    let found = ctx.caches.channel(cid).await?;
+    let Some(deleted) = found.as_ref().filter(|channel| channel.row.deleted_at.is_some()) else { return Ok(found) };
+    ctx.caches.forget(Touched::Channel(deleted.row.id)).await;
+    ctx.caches.channel(cid).await
 }
 
 /// The same by key.

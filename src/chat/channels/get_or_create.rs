@@ -44,7 +44,7 @@ pub async fn get_or_create(
         Some(id) => Cid::new(channel_type, id)?,
         None => distinct_cid_of(channel_type, &data.members)?,
     };
-    let channel = match ctx.caches.channel(&cid).await? {
+    let channel = match access::find_channel(ctx, &cid).await? {
         Some(channel) if channel.row.deleted_at.is_none() => {
             access::channel(ctx, caller, &cid, Action::ReadChannel).await?.channel
         }

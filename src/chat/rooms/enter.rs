@@ -58,7 +58,7 @@ pub async fn make(ctx: &Ctx, caller: &Caller, cid: &Cid, name: Option<&str>, ope
 /// Makes the caller a member of an open room.
 async fn join(ctx: &Ctx, caller: &Caller, cid: &Cid) -> Result<Arc<LoadedChannel>> {
     let refused = || Error::not_allowed(format!("{cid} is not open to you"));
-    let channel = ctx.caches.channel(cid).await?.ok_or_else(refused)?;
+    let channel = access::find_channel(ctx, cid).await?.ok_or_else(refused)?;
     let user = &caller.acting()?.id;
     if channel.row.custom.get(OPEN) != Some(&true.into()) || ctx.store.is_shut_out(channel.row.id, user).await? {
         return Err(refused());
