@@ -14,5 +14,5 @@ pub mod token;
 
 pub use caches::Caches;
 pub use caller::Caller;
-pub use channel::{ChannelAccess, channel, channel_by_key};
+pub use channel::{ChannelAccess, channel, channel_by_key, find_channel};
 pub use grants::Action;

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use serde::Deserialize;
 
@@ -15,6 +16,8 @@ pub const DEVELOPMENT_API_SECRET: &str = "millrace-development-secret-do-not-use
 
 /// Shortest secret that signs tokens outside of development, in bytes (HS256 wants 256 bits).
 const API_SECRET_BYTES_MIN: usize = 32;
+/// Shortest token for `/metrics`, in bytes: nothing counts who tries.
+const METRICS_TOKEN_BYTES_MIN: usize = 16;
 
 /// Variables that look like settings and are none: the command line and outside/embedded_postgres.rs read them.
 const READ_ELSEWHERE: &[&str] = &["MILLRACE_CONFIG", "MILLRACE_POSTGRES_BIN"];
@@ -48,6 +51,7 @@ impl fmt::Debug for Secret {
 struct Settings {
     listen: String,
     data_dir: PathBuf,
+    trusted_proxies: String,
     api_key: Option<String>,
     api_secret: Option<Secret>,
     public_url: Option<String>,
@@ -58,6 +62,7 @@ struct Settings {
     push: PushSettings,
     rate_limits: RateLimitSettings,
     rooms: RoomSettings,
+    metrics: MetricsSettings,
     log: LogSettings,
 }
 
@@ -66,6 +71,7 @@ impl Default for Settings {
         Self {
             listen: "127.0.0.1:8000".into(),
             data_dir: "./data".into(),
+            trusted_proxies: String::new(),
             api_key: None,
             api_secret: None,
             public_url: None,
@@ -76,6 +82,7 @@ impl Default for Settings {
             push: PushSettings::default(),
             rate_limits: RateLimitSettings::default(),
             rooms: RoomSettings::default(),
+            metrics: MetricsSettings::default(),
             log: LogSettings::default(),
         }
     }
@@ -170,6 +177,13 @@ impl Default for RateLimitSettings {
     }
 }
 
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct MetricsSettings {
+    /// What `/metrics` asks for, as `Authorization: Bearer`. Without it a node answers there while it listens on loopback only.
+    pub token: Option<Secret>,
+}
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogSettings {
@@ -229,7 +243,20 @@ pub struct Rooms {
 
 impl Rooms {
     /// `known`: the API secret is the development one, which everybody knows.
-    fn checked(settings: RoomSettings, api_secret: &Secret, known: bool, problems: &mut Vec<String>) -> Self {
+    fn checked(
+        settings: RoomSettings,
+        api_secret: &Secret,
+        known: bool,
+        listen: SocketAddr,
+        problems: &mut Vec<String>,
+    ) -> Self {
+        if settings.jwt_secret.as_ref().is_some_and(|secret| secret == api_secret) {
+            problems.push(
+                "[rooms] jwt_secret is the API secret: its issuer could sign tokens of servers. Leave it out where there is no \
+                 other issuer"
+                    .into(),
+            );
+        }
         let rooms = Self {
             enabled: settings.enabled.unwrap_or(known),
             jwt_secret: settings.jwt_secret.unwrap_or_else(|| api_secret.clone()),
@@ -243,8 +270,11 @@ impl Rooms {
             problems
                 .push("[rooms] anonymous = true lets everybody in: it works with the development secret only".into());
         }
-        if !known && rooms.jwt_secret.reveal().len() < API_SECRET_BYTES_MIN {
+        if (!known || !is_loopback(listen.ip())) && rooms.jwt_secret.reveal().len() < API_SECRET_BYTES_MIN {
             problems.push(format!("[rooms] jwt_secret has fewer than {API_SECRET_BYTES_MIN} bytes"));
+        }
+        if rooms.jwt_secret.reveal() == DEVELOPMENT_API_SECRET && !known {
+            problems.push("[rooms] jwt_secret is the development secret, which everybody knows".into());
         }
         rooms
     }
@@ -288,9 +318,13 @@ pub struct Redis {
 pub struct Config {
     pub listen: SocketAddr,
     pub data_dir: PathBuf,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
+    /// The secret is the one that everybody knows: this machine's own programs and pages may call, and nobody else's.
+    pub development: bool,
     pub api_key: String,
     pub api_secret: Secret,
-    /// Base of the URLs that Millrace gives out, without a slash at the end; `None` means the `Host` of each request.
+    /// Base of the URLs that Millrace gives out, without a slash at the end; `None` means the address that a request came to.
     pub public_url: Option<String>,
     /// Serve the demo page, and create its users and channel. Only with development keys.
     pub demo: bool,
@@ -304,7 +338,40 @@ pub struct Config {
     pub push: PushSettings,
     pub rate_limits: RateLimitSettings,
     pub rooms: Rooms,
+    pub metrics: MetricsSettings,
     pub log: LogSettings,
+}
+
+/// Addresses with the same beginning: `10.0.0.0/8`, or a single one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    /// How many bits of the address are the network's.
+    bits: u32,
+}
+
+impl Network {
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let same = |differing: u128, width: u32| differing.leading_zeros() + width >= u128::BITS + self.bits;
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => same(u128::from(own.to_bits() ^ other.to_bits()), 32),
+            (IpAddr::V6(own), IpAddr::V6(other)) => same(own.to_bits() ^ other.to_bits(), 128),
+            _ => false,
+        }
+    }
+}
+
+impl FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("trusted_proxies: {text} is neither an address nor a network such as 10.0.0.0/8");
+        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let width = if address.is_ipv4() { 32 } else { 128 };
+        let bits = bits.map_or(Ok(width), |bits| bits.parse().map_err(|_| wrong()))?;
+        if bits > width { Err(wrong()) } else { Ok(Self { address, bits }) }
+    }
 }
 
 /// Why a configuration cannot be used, one line each.
@@ -382,6 +449,9 @@ impl Config {
             }
         };
         let known = development || api_secret.reveal() == DEVELOPMENT_API_SECRET;
+        if !api_key.is_empty() && api_key == api_secret.reveal() {
+            problems.push("MILLRACE_API_SECRET is MILLRACE_API_KEY: the key is in every client".into());
+        }
         if known && !is_loopback(listen.ip()) {
             problems.push(format!(
                 "listening on {listen} with the development key and secret would let anybody in: set MILLRACE_API_KEY and \
@@ -423,7 +493,13 @@ impl Config {
             problems.push(format!("public_url = \"{url}\" does not begin with http:// or https://"));
         }
         settings.push.check(listen, &mut problems);
-        let rooms = Rooms::checked(settings.rooms, &api_secret, known, &mut problems);
+        let rooms = Rooms::checked(settings.rooms, &api_secret, known, listen, &mut problems);
+        if settings.metrics.token.as_ref().is_some_and(|token| token.reveal().len() < METRICS_TOKEN_BYTES_MIN) {
+            problems.push(format!("[metrics] token has fewer than {METRICS_TOKEN_BYTES_MIN} bytes"));
+        }
+        let proxies = settings.trusted_proxies.split(',').map(str::trim).filter(|text| !text.is_empty());
+        let trusted_proxies =
+            proxies.filter_map(|text| text.parse().map_err(|error| problems.push(error)).ok()).collect();
         if settings.rate_limits.factor == 0 {
             problems.push("[rate_limits] factor is at least 1; enforce = false switches the limits off".into());
         }
@@ -435,6 +511,8 @@ impl Config {
         }
         Ok(Self {
             listen,
+            trusted_proxies,
+            development: known,
             api_key,
             api_secret,
             public_url,
@@ -451,6 +529,7 @@ impl Config {
             push: settings.push,
             rate_limits: settings.rate_limits,
             rooms,
+            metrics: settings.metrics,
             log: settings.log,
             data_dir: settings.data_dir,
         })
@@ -467,7 +546,8 @@ impl Config {
     }
 }
 
-fn is_loopback(address: IpAddr) -> bool {
+/// Is this an address of this machine, that no other can reach?
+pub fn is_loopback(address: IpAddr) -> bool {
     address.to_canonical().is_loopback()
 }
 
@@ -478,6 +558,19 @@ mod tests {
     fn load(environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
         let environment = environment.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
         Config::from_parts(&Overrides::default(), environment)
+    }
+
+    const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn networks_hold_the_addresses_that_begin_like_them() {
+        let holds =
+            |network: &str, address: &str| network.parse::<Network>().unwrap().contains(address.parse().unwrap());
+        assert!(holds("10.0.0.0/8", "10.255.0.1") && !holds("10.0.0.0/8", "11.0.0.1"));
+        assert!(holds("127.0.0.1", "127.0.0.1") && !holds("127.0.0.1", "127.0.0.2"));
+        assert!(holds("127.0.0.1", "::ffff:127.0.0.1") && !holds("127.0.0.1", "::1"));
+        assert!(holds("2001:db8::/32", "2001:db8:ffff::1") && !holds("2001:db8::/32", "2001:db9::1"));
+        assert!(holds("0.0.0.0/0", "192.0.2.1") && holds("::/0", "::1"));
     }
 
     #[test]
@@ -535,6 +628,32 @@ mod tests {
             ),
             (&[("MILLRACE_NO_SUCH_SETTING", "1")], "no_such_setting"),
             (&[("MILLRACE_LOG__FILTER", "a=b=c")], "[log] filter"),
+            (&[("MILLRACE_TRUSTED_PROXIES", "10.0.0.0/8, here")], "here is neither"),
+            (&[("MILLRACE_TRUSTED_PROXIES", "10.0.0.0/33")], "10.0.0.0/33 is neither"),
+            (&[("MILLRACE_METRICS__TOKEN", "short")], "fewer than 16 bytes"),
+            (&[("MILLRACE_API_KEY", SECRET), ("MILLRACE_API_SECRET", SECRET)], "the key is in every client"),
+            (&[("MILLRACE_ROOMS__JWT_SECRET", DEVELOPMENT_API_SECRET)], "is the API secret"),
+            (
+                &[
+                    ("MILLRACE_LISTEN", "0.0.0.0:8000"),
+                    ("MILLRACE_API_KEY", "key"),
+                    ("MILLRACE_API_SECRET", SECRET),
+                    ("MILLRACE_ROOMS__JWT_SECRET", DEVELOPMENT_API_SECRET),
+                ],
+                "which everybody knows",
+            ),
+            (
+                &[
+                    ("MILLRACE_API_KEY", "key"),
+                    ("MILLRACE_API_SECRET", SECRET),
+                    ("MILLRACE_ROOMS__JWT_SECRET", "short"),
+                ],
+                "jwt_secret has fewer than 32 bytes",
+            ),
+            (
+                &[("MILLRACE_API_KEY", "key"), ("MILLRACE_API_SECRET", SECRET), ("MILLRACE_ROOMS__JWT_SECRET", SECRET)],
+                "could sign tokens of servers",
+            ),
         ] {
             let error = load(environment).unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");

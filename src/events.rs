@@ -16,10 +16,13 @@ use wire::Timestamp;
 
 pub use audience::Audience;
 
+/// The kind of events whose wire type is not ours.
+pub const CUSTOM: &str = "custom";
+
 /// Something that happened, ready to be sent: the JSON that clients hear is part of it and is never made twice.
 #[derive(Clone, Debug)]
 pub struct Event {
-    /// The wire type, `message.new`.
+    /// The wire type, `message.new`; [`CUSTOM`] for one that a client or a server made up, whatever it calls it.
     pub kind: String,
     pub audience: Audience,
     /// The channel in which it happened, by key.
@@ -66,6 +69,15 @@ impl Event {
         audience: Audience,
     ) -> Result<Self, serde_json::Error> {
         Ok(Self { channel_id, ..Self::new(event, audience)? })
+    }
+
+    /// An event in the words of whoever sent it. It skips the log. Nodes and dialects act on the kind of an event, so no word of
+    /// a client ever is one: the body has it, and the kind says only that somebody made it up.
+    ///
+    /// # Errors
+    /// None in practice: our own types always serialise.
+    pub fn custom(event: &wire::Event, channel_id: Option<i64>, audience: Audience) -> Result<Self, serde_json::Error> {
+        Ok(Self { kind: CUSTOM.into(), ..Self::ephemeral(event, channel_id, audience)? })
     }
 
     /// An entry of the log that no client hears, only the nodes' caches: what it is about has changed.
@@ -126,6 +138,18 @@ pub fn touched<'a>(kind: &str, channel_id: Option<i64>, subject: Option<&'a str>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_make_up_touches_nothing() {
+        for kind in
+            ["app", "app.updated", "channel_type", "member", "member.removed", "user", "user.updated", "editing.state"]
+        {
+            let event = wire::Event::new(kind, Timestamp::from_micros(0));
+            let made_up = Event::custom(&event, Some(1), Audience::CHANNEL).unwrap().about("ada");
+            assert_eq!((made_up.kind.as_str(), made_up.touches()), (CUSTOM, None), "{kind}");
+            assert!(std::str::from_utf8(&made_up.body).unwrap().contains(kind));
+        }
+    }
 
     #[test]
     fn changes_are_noticed_and_messages_are_not() {

@@ -20,6 +20,8 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 pub const UPLOAD_TIMEOUT: Duration = Duration::from_mins(5);
 /// Objects inside objects in a body. `serde_json` stops at 128 on its own; clients have no use for more than this.
 pub const JSON_DEPTH_MAX: usize = 32;
+/// Guests that one address may make in a minute: a classroom behind one router, not a script.
+pub const GUESTS_PER_ADDRESS: u64 = 100;
 /// How long a draining node tells its sockets to come back elsewhere, spread evenly.
 pub const DRAIN_SPREAD: Duration = Duration::from_secs(5);
 /// How long a draining node waits for its requests.
@@ -35,6 +37,15 @@ pub const STOP_PATIENCE: Duration = Duration::from_secs(2);
 pub const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// How long accepting rests after it failed: most likely the process is out of file descriptors.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+// ---- Removal of what is hidden
+
+/// Rows that one transaction takes away: short enough for nobody to wait for it.
+pub const REMOVED_ROWS_PER_PIECE: i64 = 1_000;
+/// How often a node looks whether there is something to be taken away.
+pub const REMOVAL_EVERY: Duration = Duration::from_secs(1);
+/// Pieces that a node takes away before it does what else there is to do.
+pub const REMOVED_PIECES_AT_ONCE: usize = 20;
 
 // ---- Sockets
 
@@ -262,6 +273,8 @@ pub const WS_AUTH_SECONDS: i64 = 5 * 60;
 pub const ROOM_TOKEN_LEEWAY_SECONDS: i64 = 30;
 /// A session of the rooms surface is there for this long after its last sign of life.
 pub const SESSION_LIFE: Duration = Duration::from_mins(1);
+/// How long a browser keeps the cookie of its session, and how long an ended one is remembered.
+pub const SESSION_COOKIE_SECONDS: i64 = 30 * 24 * 60 * 60;
 /// How often an open socket gives one.
 pub const SESSION_RENEWAL: Duration = Duration::from_secs(20);
 /// Who began to type and says nothing more has stopped after this.

@@ -22,6 +22,7 @@ mod partitions;
 pub mod push;
 pub mod query;
 pub mod reactions;
+pub mod removals;
 pub mod rooms;
 mod statement;
 pub mod threads;
@@ -41,7 +42,7 @@ use crate::config::Secret;
 use crate::error::Error;
 use crate::{limits, tasks, telemetry};
 
-use channels::{Channel, NewChannel};
+use channels::{Creation, NewChannel};
 use connection::Patience;
 use lanes::{Lane, Lanes};
 use statement::Statement;
@@ -272,15 +273,16 @@ impl Store {
         Ok(write.map(|write| write.on(turn)))
     }
 
-    /// Creates a channel in a transaction that holds its lock, or takes the lock of the one that exists. Says which it was.
+    /// Creates a channel in a transaction that holds its lock, or takes the lock of the one that has the name. Nothing, if that one
+    /// lost the name meanwhile.
     ///
     /// # Errors
     /// No connection, or the lock was not to be had in time.
-    pub async fn create_channel(&self, new: &NewChannel) -> Result<(ChannelWrite, Channel, bool)> {
+    pub async fn create_channel(&self, new: &NewChannel) -> Result<Option<Creation>> {
         let turn = self.lanes.enter(Lane::New(new.cid.to_string())).await?;
         let create = || async move { Write::begin_briefly(self).await?.create_channel(new).await };
-        let (write, channel, is_new) = Box::pin(turn.when_free(create)).await?;
-        Ok((write.on(turn), channel, is_new))
+        let creation = Box::pin(turn.when_free(create)).await?;
+        Ok(creation.map(|creation| creation.on(turn)))
     }
 
     pub async fn close(&self) {

@@ -163,7 +163,7 @@ pub struct Caches {
     store: Store,
     app: RwLock<Arc<App>>,
     users: Cached<String, Arc<User>>,
-    /// Keys of channels; a cid can come to name another channel after a deletion, so a miss in `channels` is believed.
+    /// Keys of channels. A cid comes to name another channel after a deletion: a key is believed if its channel still has the cid.
     keys: Cached<Cid, i64>,
     channels: Cached<i64, Arc<LoadedChannel>>,
     memberships: Cached<(i64, String), Option<Arc<Membership>>>,
@@ -251,6 +251,7 @@ impl Caches {
     pub async fn channel(&self, cid: &Cid) -> Result<Option<Arc<LoadedChannel>>> {
         if let Some(key) = self.keys.get(cid).await
             && let Some(channel) = self.channel_by_key(key).await?
+            && channel.row.cid == *cid
         {
             return Ok(Some(channel));
         }

@@ -1,4 +1,7 @@
-//! Who is calling: a server that holds the secret, or a user.
+//! Who is calling: a server that holds the secret, a user, or somebody anonymous.
+//!
+//! Somebody anonymous has an id that no user can have, reads what its role may read, and owns nothing: no row ever names it
+//! (docs/adr/0013).
 
 use std::sync::Arc;
 
@@ -17,26 +20,68 @@ pub const GUEST_ROLE: &str = "guest";
 /// The role of everybody else, unless a server says otherwise.
 pub const USER_ROLE: &str = "user";
 
+/// What ids of anonymous callers begin with. No user's id can: `!` is none of their characters.
+const ANONYMOUS_PREFIX: &str = "!anon-";
+
 /// The author of a call.
 #[derive(Clone, Debug)]
 pub struct Caller {
-    server: bool,
+    standing: Standing,
     user: Option<Arc<User>>,
+}
+
+/// What a caller has proved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// That it has the secret.
+    Server,
+    /// That it is its user.
+    User,
+    /// Nothing.
+    Anonymous,
 }
 
 impl Caller {
     /// A server, as nobody in particular.
     pub fn server() -> Self {
-        Self { server: true, user: None }
+        Self { standing: Standing::Server, user: None }
     }
 
     pub fn client(user: Arc<User>) -> Self {
-        Self { server: false, user: Some(user) }
+        Self { standing: Standing::User, user: Some(user) }
+    }
+
+    /// Somebody without a token, under the name that it gave itself. The same name is the same id on a socket and in a call, so
+    /// that the two find each other; a name that has been an answer of ours is taken as it is.
+    ///
+    /// # Errors
+    /// A name that could not be a user's id.
+    pub fn anonymous(named: &str, now: Timestamp) -> Result<Self> {
+        let name = named.strip_prefix(ANONYMOUS_PREFIX).unwrap_or(named);
+        check_user_id(name)?;
+        let id = format!("{ANONYMOUS_PREFIX}{name}");
+        Ok(Self { standing: Standing::Anonymous, user: Some(Arc::new(User::new(&id, ANONYMOUS_ROLE, now))) })
+    }
+
+    /// The same without what servers may: what its user may do itself.
+    pub fn as_client(&self) -> Option<Self> {
+        let standing = if self.is_anonymous() { Standing::Anonymous } else { Standing::User };
+        self.user.clone().map(|user| Self { standing, user: Some(user) })
     }
 
     /// Servers skip every permission check.
     pub fn is_server(&self) -> bool {
-        self.server
+        self.standing == Standing::Server
+    }
+
+    /// Somebody anonymous reads, whatever else its role is granted: what it wrote would be nobody's.
+    pub fn is_anonymous(&self) -> bool {
+        self.standing == Standing::Anonymous
+    }
+
+    /// The same caller with its user as Postgres knows it now. Somebody anonymous is nowhere but in the request.
+    pub fn with_user(&self, user: Arc<User>) -> Self {
+        if self.is_anonymous() { self.clone() } else { Self { standing: self.standing, user: Some(user) } }
     }
 
     pub fn user(&self) -> Option<&Arc<User>> {
@@ -47,11 +92,14 @@ impl Caller {
         self.user.as_ref().map(|user| user.id.as_str())
     }
 
-    /// The user who acts.
+    /// The user who acts: whose is what the call writes, and whose own things it may ask for.
     ///
     /// # Errors
-    /// A server that did not name one.
+    /// A server that did not name one, or somebody anonymous, who has nothing of its own.
     pub fn acting(&self) -> Result<&Arc<User>> {
+        if self.is_anonymous() {
+            return Err(Error::not_allowed("somebody anonymous has nothing of its own: connect with a token"));
+        }
         self.user
             .as_ref()
             .ok_or_else(|| Error::input("either user or user_id must be provided when using server side auth."))
@@ -60,7 +108,11 @@ impl Caller {
     /// # Errors
     /// Anybody but a server.
     pub fn require_server(&self) -> Result<()> {
-        if self.server { Ok(()) } else { Err(Error::not_allowed("this call is for servers: it needs a server token")) }
+        if self.is_server() {
+            Ok(())
+        } else {
+            Err(Error::not_allowed("this call is for servers: it needs a server token"))
+        }
     }
 
     /// The caller as the user whom the request names. A server may name anybody, and whom nobody knows is created; a client
@@ -74,15 +126,16 @@ impl Caller {
         let Some(id) = named else {
             return Ok(self);
         };
-        if !self.server {
-            return if self.user_id() == Some(id) {
+        if !self.is_server() {
+            let own = |own: &str| own == id || (self.is_anonymous() && own.strip_prefix(ANONYMOUS_PREFIX) == Some(id));
+            return if self.user_id().is_some_and(own) {
                 Ok(self)
             } else {
                 Err(Error::not_allowed("a client cannot act as somebody else"))
             };
         }
         // Boxed: clients never come here, and every handler's future would be larger for it.
-        Ok(Self { server: true, user: Some(Box::pin(known_user(ctx, id)).await?) })
+        Ok(Self { standing: Standing::Server, user: Some(Box::pin(known_user(ctx, id)).await?) })
     }
 }
 

@@ -8,6 +8,7 @@ use super::caches::{LoadedChannel, Membership};
 use super::{Action, Caller};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
+use crate::events::Touched;
 use crate::store::users::User;
 
 /// A channel that the caller has been allowed to use.
@@ -19,6 +20,8 @@ pub struct ChannelAccess {
     user: Option<Arc<User>>,
     /// Nothing is checked: a server, or an app without permission checks.
     unchecked: bool,
+    /// Whatever is granted, somebody anonymous only reads.
+    only_reads: bool,
 }
 
 /// Loads a channel in which the caller may do this.
@@ -26,8 +29,20 @@ pub struct ChannelAccess {
 /// # Errors
 /// There is no such channel (16), or the caller may not (17).
 pub async fn channel(ctx: &Ctx, caller: &Caller, cid: &Cid, action: Action) -> Result<ChannelAccess> {
-    let found = ctx.caches.channel(cid).await?;
+    let found = find_channel(ctx, cid).await?;
     authorise(ctx, caller, found, action, || cid.to_string()).await
+}
+
+/// A channel by its cid, deleted or not, before anything is allowed. That it is deleted rests on what Postgres says now: it may have
+/// been made anew since, as another channel of this name.
+///
+/// # Errors
+/// Postgres.
+pub async fn find_channel(ctx: &Ctx, cid: &Cid) -> Result<Option<Arc<LoadedChannel>>> {
+    let found = ctx.caches.channel(cid).await?;
+    let Some(deleted) = found.as_ref().filter(|channel| channel.row.deleted_at.is_some()) else { return Ok(found) };
+    ctx.caches.forget(Touched::Channel(deleted.row.id)).await;
+    ctx.caches.channel(cid).await
 }
 
 /// The same by key.
@@ -47,15 +62,7 @@ async fn authorise(
     name: impl Fn() -> String,
 ) -> Result<ChannelAccess> {
     let missing = || Error::not_found(format!("Can't find channel with id {}", name()));
-    let mut channel = found.ok_or_else(missing)?;
-    if channel.row.deleted_at.is_some() {
-        // It may have been created anew since.
-        ctx.caches.forget(crate::events::Touched::Channel(channel.row.id)).await;
-        channel = ctx.caches.channel_by_key(channel.row.id).await?.ok_or_else(missing)?;
-        if channel.row.deleted_at.is_some() {
-            return Err(missing());
-        }
-    }
+    let channel = found.filter(|channel| channel.row.deleted_at.is_none()).ok_or_else(missing)?;
     let access = ChannelAccess::load(ctx, caller, channel).await?;
     if access.check(action).is_ok() {
         return Ok(access);
@@ -69,8 +76,7 @@ async fn authorise(
         Some(id) => ctx.caches.user(id).await?,
         None => None,
     };
-    // Somebody anonymous is nowhere but in the request.
-    let caller = user.map_or_else(|| caller.clone(), Caller::client);
+    let caller = user.map_or_else(|| caller.clone(), |user| caller.with_user(user));
     let access = ChannelAccess::load(ctx, &caller, channel).await?;
     access.check(action)?;
     Ok(access)
@@ -92,7 +98,8 @@ impl ChannelAccess {
     /// The same when the membership is known.
     pub fn of(ctx: &Ctx, caller: &Caller, channel: Arc<LoadedChannel>, membership: Option<Arc<Membership>>) -> Self {
         let unchecked = caller.is_server() || ctx.caches.app().disable_permissions_checks;
-        Self { channel, membership, user: caller.user().cloned(), unchecked }
+        let only_reads = caller.is_anonymous();
+        Self { channel, membership, user: caller.user().cloned(), unchecked, only_reads }
     }
 
     pub fn key(&self) -> i64 {
@@ -125,6 +132,9 @@ impl ChannelAccess {
     }
 
     fn allows_with(&self, action: Action, owner: bool) -> bool {
+        if self.only_reads && !action.only_reads() {
+            return false;
+        }
         if self.unchecked {
             return true;
         }

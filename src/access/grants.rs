@@ -52,6 +52,17 @@ impl Action {
         id
     }
 
+    /// Does it change nothing?
+    pub const fn only_reads(self) -> bool {
+        matches!(
+            self,
+            Self::ReadChannel
+                | Self::ReadChannelMembers
+                | Self::ReadDisabledChannel
+                | Self::ReadRestrictedVisibilityMessage
+        )
+    }
+
     const fn bit(self) -> u64 {
         1 << self as u32
     }

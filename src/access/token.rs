@@ -1,9 +1,12 @@
 //! Tokens: JSON Web Tokens signed with the app's secret (HS256 and nothing else).
 //!
-//! A user token names its user; a server token says `"server": true` (PHP says `"true"`). With `disable_auth_checks`, in
-//! development, a token is read but not verified.
+//! Each kind says what it is for by the claim that names its user, and no reader takes one claim for another: `user_id` (or
+//! `sub`, on the rooms surface) calls and connects as that user, `"server": true` (PHP says `"true"`) does everything,
+//! `socket_of` opens a socket of the rooms surface and nothing else, `session_of` is a browser's cookie and no credential at
+//! all. With `disable_auth_checks`, in development, a token is read but not verified.
 
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 use wire::Timestamp;
 
@@ -21,9 +24,9 @@ pub struct Claims {
     /// The user in tokens of other issuers.
     #[serde(default, deserialize_with = "text")]
     pub sub: Option<String>,
-    /// Of somebody whom the issuer knows by it.
+    /// The user of a ticket for a socket of the rooms surface.
     #[serde(default, deserialize_with = "text")]
-    pub email: Option<String>,
+    pub socket_of: Option<String>,
     #[serde(default, deserialize_with = "truth")]
     pub server: bool,
     #[serde(default, deserialize_with = "seconds")]
@@ -61,6 +64,7 @@ struct SessionClaims {
     /// A number of 64 bits, which JSON does not hold.
     session: String,
     session_of: String,
+    exp: i64,
 }
 
 /// Signs and reads the tokens of one app.
@@ -100,7 +104,7 @@ impl Tokens {
     /// With the code of what is wrong: 5, 40, 41, 42 or 43.
     pub fn read(&self, token: &str, now: Timestamp, verify: bool) -> Result<Claims> {
         let malformed = || Error::new(Kind::Authentication, "Token is malformed");
-        if token.is_empty() || token.len() > TOKEN_BYTES_MAX {
+        if token.is_empty() || token.len() > TOKEN_BYTES_MAX || asks_for_more(token) {
             return Err(malformed());
         }
         if !verify {
@@ -145,19 +149,35 @@ impl Tokens {
         jsonwebtoken::encode(&Header::default(), &claims, &self.encoding).map_err(Error::internal)
     }
 
-    /// What a browser keeps of its session: who it is, and by which id. It names its user in a claim that no call takes for one.
+    /// A ticket for a socket of the rooms surface. It travels in a URL, where others may see it, and is good for nothing else.
     ///
     /// # Errors
     /// None in practice: our own claims always serialise.
-    pub fn for_session(&self, user_id: &str, session: u64) -> Result<String> {
-        let claims = SessionClaims { session: session.to_string(), session_of: user_id.into() };
+    pub fn for_socket(&self, user_id: &str, issued_at: Option<i64>, expires_at: i64) -> Result<String> {
+        #[derive(Serialize)]
+        struct TicketClaims<'a> {
+            socket_of: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            iat: Option<i64>,
+            exp: i64,
+        }
+        let claims = TicketClaims { socket_of: user_id, iat: issued_at, exp: expires_at };
+        jsonwebtoken::encode(&Header::default(), &claims, &self.encoding).map_err(Error::internal)
+    }
+
+    /// What a browser keeps of its session: who it is, and by which id.
+    ///
+    /// # Errors
+    /// None in practice: our own claims always serialise.
+    pub fn for_session(&self, user_id: &str, session: u64, expires_at: i64) -> Result<String> {
+        let claims = SessionClaims { session: session.to_string(), session_of: user_id.into(), exp: expires_at };
         jsonwebtoken::encode(&Header::default(), &claims, &self.encoding).map_err(Error::internal)
     }
 
     /// The session that [`Tokens::for_session`] wrote for this user.
-    pub fn read_session(&self, token: &str, user_id: &str) -> Option<u64> {
+    pub fn read_session(&self, token: &str, user_id: &str, now: Timestamp) -> Option<u64> {
         let claims = jsonwebtoken::decode::<SessionClaims>(token, &self.decoding, &self.verified).ok()?.claims;
-        (claims.session_of == user_id).then(|| claims.session.parse().ok())?
+        (claims.session_of == user_id && claims.exp > now.seconds()).then(|| claims.session.parse().ok())?
     }
 
     /// A token for a server: it may do everything, for everybody.
@@ -173,11 +193,29 @@ impl Tokens {
 /// A token from the future is refused, but not for the few seconds by which clocks differ.
 const CLOCK_SKEW_SECONDS: i64 = 5;
 
+/// Does the issuer ask that something be understood that is not (RFC 7515, 4.1.11)? Nothing of that kind is.
+fn asks_for_more(token: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Header {
+        #[serde(default, deserialize_with = "present")]
+        crit: bool,
+    }
+    part::<Header>(token, 0).is_some_and(|header| header.crit)
+}
+
+fn present<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<bool, D::Error> {
+    IgnoredAny::deserialize(deserializer).map(|_| true)
+}
+
 fn unverified(token: &str) -> Option<Claims> {
-    let payload = token.split('.').nth(1)?;
+    part(token, 1)
+}
+
+/// The header (0) or the claims (1) of a token, whoever signed it.
+fn part<T: serde::de::DeserializeOwned>(token: &str, index: usize) -> Option<T> {
+    let part = token.split('.').nth(index)?;
     let bytes =
-        base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, payload.trim_end_matches('='))
-            .ok()?;
+        base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, part.trim_end_matches('=')).ok()?;
     serde_json::from_slice(&bytes).ok()
 }
 
@@ -248,6 +286,51 @@ mod tests {
             assert_eq!(tokens().read(&token, NOW, true).unwrap_err().kind, kind, "{token}");
         }
         assert!(tokens().read(&user(json!({"exp": now + 60, "nbf": now - 60, "iat": now - 60})), NOW, true).is_ok());
+    }
+
+    /// A token with exactly this header and these claims, rightly signed.
+    fn written(header: &str, claims: &str) -> String {
+        use base64::Engine as _;
+        let encode = |text: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
+        let message = format!("{}.{}", encode(header), encode(claims));
+        let key = EncodingKey::from_secret(b"secret");
+        let signature = jsonwebtoken::crypto::sign(message.as_bytes(), &key, Algorithm::HS256).unwrap();
+        format!("{message}.{signature}")
+    }
+
+    #[test]
+    fn what_is_not_understood_is_refused() {
+        let read = |header: &str, claims: &str| tokens().read(&written(header, claims), NOW, true);
+        let ada = r#"{"user_id":"ada"}"#;
+        assert_eq!(read(r#"{"alg":"HS256"}"#, ada).unwrap().user_id.as_deref(), Some("ada"));
+        // A media type and the name of a key ask for nothing: there is one key, and it is tried.
+        assert!(read(r#"{"alg":"HS256","typ":"at+jwt","kid":"../../key"}"#, ada).is_ok());
+        for (header, claims) in [
+            (r#"{"alg":"HS256","crit":["exp"]}"#, ada),
+            (r#"{"alg":"HS256","crit":["b64"],"b64":false}"#, ada),
+            (r#"{"alg":"HS256","crit":null}"#, ada),
+            (r#"{"alg":"HS256","alg":"HS256"}"#, ada),
+            (r#"{"alg":"HS256"}"#, r#"{"user_id":"ada","user_id":"grace"}"#),
+            (r#"{"alg":"HS256"}"#, r#"{"user_id":"ada","exp":1,"exp":9999999999}"#),
+        ] {
+            assert_eq!(read(header, claims).unwrap_err().kind, Kind::Authentication, "{header} {claims}");
+        }
+    }
+
+    #[test]
+    fn each_kind_of_token_is_for_one_thing() {
+        let now = NOW.seconds();
+        let ticket = tokens().read(&tokens().for_socket("ada", None, now + 60).unwrap(), NOW, true).unwrap();
+        assert_eq!((ticket.socket_of.as_deref(), &ticket.user_id, &ticket.sub), (Some("ada"), &None, &None));
+        let cookie = tokens().for_session("ada", 7, now + 60).unwrap();
+        assert_eq!(tokens().read_session(&cookie, "ada", NOW), Some(7));
+        assert_eq!(tokens().read_session(&cookie, "grace", NOW), None);
+        assert_eq!(tokens().read_session(&cookie, "ada", NOW.plus_seconds(60)), None);
+        let cookie = tokens().read(&cookie, NOW, true).unwrap();
+        assert_eq!((cookie.user_id, cookie.sub, cookie.socket_of, cookie.server), (None, None, None, false));
+        let user = tokens().for_user("ada", None, None).unwrap();
+        assert_eq!(tokens().read_session(&user, "ada", NOW), None);
+        assert_eq!(tokens().read(&user, NOW, true).unwrap().socket_of, None);
     }
 
     #[test]

@@ -38,6 +38,9 @@ const RESERVED_FAMILIES: &[&str] = &[
     "user_group",
 ];
 
+/// What agents are doing, which rooms have a word for too.
+const AI_INDICATORS: &[&str] = &["ai_indicator.update", "ai_indicator.clear"];
+
 /// Longest event type.
 const TYPE_CHARS_MAX: usize = 255;
 
@@ -66,7 +69,10 @@ pub async fn send_event(ctx: &Ctx, caller: &Caller, cid: &Cid, request: EventReq
     // Typing that nobody is to see is answered like typing that everybody sees.
     let silent = typing && (!config.typing_events || !user.shows(|settings| settings.typing_indicators));
     if !silent {
-        ctx.announcer.tell(vec![Event::ephemeral(&event, Some(access.key()), Audience::CHANNEL)?]).await;
+        // What nodes and rooms take for a word of ours is said by servers only, typing apart.
+        let ours = typing || (caller.is_server() && AI_INDICATORS.contains(&event.kind.as_str()));
+        let make = if ours { Event::ephemeral } else { Event::custom };
+        ctx.announcer.tell(vec![make(&event, Some(access.key()), Audience::CHANNEL)?]).await;
     }
     Ok(event)
 }
@@ -87,7 +93,7 @@ pub async fn send_user_event(ctx: &Ctx, caller: &Caller, user_id: &str, request:
     let mut event = wire::Event::new(request.kind, ctx.clock.now());
     event.custom = request.custom.without(EVENT_KEYS);
     custom::check(&event.custom.0, limits::CUSTOM_BYTES_MAX, "event")?;
-    ctx.announcer.tell(vec![Event::ephemeral(&event, None, Audience::user(user_id))?]).await;
+    ctx.announcer.tell(vec![Event::custom(&event, None, Audience::user(user_id))?]).await;
     Ok(())
 }
 

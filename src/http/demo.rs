@@ -1,17 +1,19 @@
 //! The demo: a page to look at in the first five minutes, with users and a channel. Only with the development secret, which
-//! everybody knows, and so only on loopback addresses.
+//! everybody knows, and so only on loopback addresses and for pages of this machine (middleware/own_machine.rs).
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
+use axum::http::HeaderMap;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use wire::channel::GetOrCreateChannelRequest;
 use wire::message::SendMessageRequest;
 
+use super::host;
 use crate::access::Caller;
 use crate::chat::channels::get_or_create::get_or_create;
 use crate::chat::messages::send::send_message;
@@ -41,6 +43,7 @@ pub async fn file(
     State(ctx): State<Arc<Ctx>>,
     Path(file): Path<String>,
     Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
 ) -> Result<Response> {
     let missing = || Error::not_found("there is no such file");
     if !ctx.config.demo {
@@ -49,6 +52,8 @@ pub async fn file(
     match file.as_str() {
         "app.js" => Ok(served("text/javascript; charset=utf-8", SCRIPT.into())),
         "style.css" => Ok(served("text/css; charset=utf-8", STYLE.into())),
+        // A token: for the page itself and no other, whichever port of this machine that came from.
+        "session.json" if !is_same_origin(&headers) => Err(missing()),
         "session.json" => {
             let asked = query.get("user").map(String::as_str);
             let (id, name) = USERS.iter().find(|(id, _)| asked.is_none_or(|asked| asked == *id)).ok_or_else(missing)?;
@@ -63,6 +68,12 @@ pub async fn file(
         }
         _ => Err(missing()),
     }
+}
+
+fn is_same_origin(headers: &HeaderMap) -> bool {
+    let site = headers.get("sec-fetch-site").map_or(&b"none"[..], |site| site.as_bytes());
+    matches!(site, b"none" | b"same-origin")
+        && host::of_page(headers).is_none_or(|page| host::of(headers) == Some(page))
 }
 
 fn served(mime_type: &'static str, body: String) -> Response {

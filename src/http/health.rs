@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
+use sha2::{Digest, Sha256};
+
 use super::openapi;
+use crate::config::is_loopback;
 use crate::ctx::Ctx;
 use crate::telemetry;
 
@@ -35,8 +38,22 @@ pub async fn readyz(State(ctx): State<Arc<Ctx>>) -> Response {
     }
 }
 
-/// Prometheus metrics.
-pub async fn metrics() -> Response {
+/// Prometheus metrics: for whoever shows the configured token; without one for whoever reaches a node that listens on loopback.
+pub async fn metrics(State(ctx): State<Arc<Ctx>>, headers: HeaderMap) -> Response {
+    let shown = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    let welcome = match &ctx.config.metrics.token {
+        // Compared as digests: how long that takes says nothing about the token.
+        Some(token) => shown.is_some_and(|shown| Sha256::digest(shown) == Sha256::digest(token.reveal())),
+        None => is_loopback(ctx.config.listen.ip()),
+    };
+    if !welcome {
+        return (
+            StatusCode::UNAUTHORIZED,
+            [(WWW_AUTHENTICATE, "Bearer")],
+            "metrics are for whoever has metrics.token\n",
+        )
+            .into_response();
+    }
     ([(CONTENT_TYPE, "text/plain; version=0.0.4")], telemetry::metrics().render()).into_response()
 }
 

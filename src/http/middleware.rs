@@ -2,4 +2,5 @@
 
 pub mod cors;
 pub mod observe;
+pub mod own_machine;
 pub mod slash;

@@ -2,19 +2,21 @@
 //!
 //! The numbers are the documented ones of the hosted service times `[rate_limits] factor`. They are counted over all nodes
 //! (engine). Besides the minute there is the documented limit per second, a thirtieth of it, kept by each node.
+//! Whoever has no token is counted by its address: the name that it gives itself costs nothing to change.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::http::HeaderMap;
+use axum::http::request::Parts;
 use wire::app::{LimitInfo, RateLimitsResponse};
 
 use super::middleware::observe::Facts;
 use super::platform::Platform;
-use super::router;
+use super::{peer, router};
 use crate::access::Caller;
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
+use crate::limits;
 
 /// Requests per minute of one user to one operation.
 const PER_USER: u64 = 60;
@@ -56,19 +58,30 @@ fn per_app(operation: &str) -> u64 {
 ///
 /// # Errors
 /// Code 9.
-pub fn check(ctx: &Ctx, facts: &Arc<Facts>, caller: &Caller, headers: &HeaderMap) -> Result<()> {
+pub fn check(ctx: &Ctx, parts: &Parts, caller: &Caller) -> Result<()> {
+    let Some(facts) = parts.extensions.get::<Arc<Facts>>() else { return Ok(()) };
     let settings = ctx.config.rate_limits;
     let factor = u64::from(settings.factor);
     let now = ctx.clock.now().seconds();
-    let platform = Platform::of(caller.is_server(), headers);
+    let platform = Platform::of(caller.is_server(), &parts.headers);
     let operation = facts.operation;
     let app_limit = per_app(operation) * factor;
     let usage = ctx.engine.limits.hit(&format!("{}:{operation}", platform.as_str()), now);
     let mut info = LimitInfo { limit: app_limit, remaining: app_limit.saturating_sub(usage.used), reset: usage.reset };
     let mut over = usage.used > app_limit;
-    if let (Some(user), false) = (caller.user_id(), caller.is_server()) {
-        let limit = PER_USER * factor;
-        let usage = ctx.engine.limits.hit(&format!("u:{user}:{operation}"), now);
+    let own = match caller.user_id() {
+        _ if caller.is_server() => None,
+        _ if caller.is_anonymous() => {
+            let address = peer::party(peer::address(ctx, parts));
+            // A guest is a row that stays: whatever the factor, one address makes only so many.
+            let most = if operation == "CreateGuest" { limits::GUESTS_PER_ADDRESS } else { u64::MAX };
+            let limit = (PER_USER * factor).min(most);
+            Some((format!("a:{address}:{operation}"), limit))
+        }
+        user => user.map(|user| (format!("u:{user}:{operation}"), PER_USER * factor)),
+    };
+    if let Some((key, limit)) = own {
+        let usage = ctx.engine.limits.hit(&key, now);
         let remaining = limit.saturating_sub(usage.used);
         if remaining < info.remaining {
             info = LimitInfo { limit, remaining, reset: usage.reset };

@@ -13,7 +13,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::MethodRouter;
 
 use super::middleware::slash::TrailingSlash;
-use super::middleware::{cors, observe};
+use super::middleware::{cors, observe, own_machine};
 use super::stream::{
     app, channel_types, channels, drafts, events, members, messages, moderation, push, reactions, reads, sync, uploads,
     users,
@@ -274,12 +274,12 @@ pub fn service(ctx: Arc<Ctx>) -> TrailingSlash<Router> {
     for route in stream().into_iter().chain(rooms().into_iter().filter(is_on)).chain(house()) {
         router = router.route(route.path, route.handler);
     }
-    let router = router
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(from_fn_with_state(ctx.clone(), observe::observe))
-        .layer(from_fn(cors::cors))
-        .with_state(ctx);
+    router = router.fallback(not_found).method_not_allowed_fallback(method_not_allowed);
+    if ctx.config.development {
+        router = router.layer(from_fn(own_machine::own_machine));
+    }
+    let router =
+        router.layer(from_fn_with_state(ctx.clone(), observe::observe)).layer(from_fn(cors::cors)).with_state(ctx);
     TrailingSlash(router)
 }
 

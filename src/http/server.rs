@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::middleware::slash::TrailingSlash;
+use super::peer::Peer;
 use crate::limits;
 
 /// Answers requests until the node drains, then finishes those that are being answered.
@@ -21,8 +22,9 @@ pub async fn serve(listener: TcpListener, service: TrailingSlash<Router>, draini
             () = draining.cancelled() => break,
         };
         match accepted {
-            Ok((stream, _)) => {
-                connections.spawn(connection(builder.clone(), stream, service.clone(), draining.clone()));
+            Ok((stream, peer)) => {
+                let service = FromPeer { service: service.clone(), peer: Peer(peer.ip()) };
+                connections.spawn(connection(builder.clone(), stream, service, draining.clone()));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: let some go first.
@@ -48,17 +50,11 @@ fn builder() -> http1::Builder {
     builder
 }
 
-async fn connection(
-    builder: http1::Builder,
-    stream: TcpStream,
-    service: TrailingSlash<Router>,
-    draining: CancellationToken,
-) {
+async fn connection(builder: http1::Builder, stream: TcpStream, service: FromPeer, draining: CancellationToken) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
     }
-    let connection =
-        builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(MapBody(service))).with_upgrades();
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -72,20 +68,24 @@ async fn connection(
     }
 }
 
-/// Hands hyper's bodies to axum as axum's.
+/// Hands hyper's requests to axum: with a body of axum's, and with the address of the other end.
 #[derive(Clone)]
-struct MapBody(TrailingSlash<Router>);
+struct FromPeer {
+    service: TrailingSlash<Router>,
+    peer: Peer,
+}
 
-impl tower::Service<hyper::Request<hyper::body::Incoming>> for MapBody {
+impl tower::Service<hyper::Request<hyper::body::Incoming>> for FromPeer {
     type Response = axum::response::Response;
     type Error = std::convert::Infallible;
     type Future = <Router as tower::Service<axum::extract::Request>>::Future;
 
     fn poll_ready(&mut self, context: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
-        self.0.poll_ready(context)
+        self.service.poll_ready(context)
     }
 
-    fn call(&mut self, request: hyper::Request<hyper::body::Incoming>) -> Self::Future {
-        self.0.call(request.map(axum::body::Body::new))
+    fn call(&mut self, mut request: hyper::Request<hyper::body::Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.peer);
+        self.service.call(request.map(axum::body::Body::new))
     }
 }

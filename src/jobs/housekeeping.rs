@@ -13,7 +13,8 @@ const PARTITIONS_EVERY: Duration = Duration::from_hours(1);
 /// After somebody else had a lock.
 const PARTITIONS_AGAIN: Duration = Duration::from_mins(1);
 
-/// Keeps presence alive, finds users of dead nodes, writes `last_active`, makes room in the event log. Runs until dropped.
+/// Keeps presence alive, finds users of dead nodes, writes `last_active`, takes away what was deleted, makes room in the event log.
+/// Runs until dropped.
 pub async fn run(ctx: Arc<Ctx>) {
     let tick = |period| {
         let mut tick = interval(period);
@@ -23,6 +24,7 @@ pub async fn run(ctx: Arc<Ctx>) {
     let mut presence = tick(limits::PRESENCE_REFRESH);
     let mut last_active = tick(Duration::from_secs(limits::LAST_ACTIVE_REFRESH_SECONDS as u64));
     let mut partitions = tick(PARTITIONS_EVERY);
+    let mut removal = tick(limits::REMOVAL_EVERY);
     // Each ticks at once. Users have just come, and the start has just seen to the partitions, as far as it could.
     last_active.tick().await;
     partitions.reset_after(PARTITIONS_AGAIN);
@@ -36,12 +38,27 @@ pub async fn run(ctx: Arc<Ctx>) {
                     tracing::warn!(%error, "last_active could not be written");
                 }
             }
+            _ = removal.tick() => take_away(&ctx).await,
             _ = partitions.tick() => {
                 if let Err(error) = ctx.store.keep_event_partitions().await {
                     tracing::warn!(%error, "partitions of the event log could not be made or dropped now");
                     partitions.reset_after(PARTITIONS_AGAIN);
                 }
+                if let Err(error) = ctx.store.forget_ended_sessions().await {
+                    tracing::warn!(%error, "ended sessions could not be forgotten");
+                }
             }
+        }
+    }
+}
+
+/// Takes away some of what is hidden already: a few pieces in a row, and the rest the next time.
+async fn take_away(ctx: &Ctx) {
+    for _ in 0..limits::REMOVED_PIECES_AT_ONCE {
+        match ctx.store.remove_piece().await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => return tracing::warn!(%error, "what is hidden could not be taken away"),
         }
     }
 }

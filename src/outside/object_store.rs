@@ -1,5 +1,8 @@
 //! Where uploads are kept: a directory, or a bucket that speaks S3.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use object_store::ObjectStore;
@@ -13,13 +16,18 @@ use crate::config::{S3Settings, Uploads};
 pub fn open(uploads: &Uploads) -> Result<Arc<dyn ObjectStore>, String> {
     match uploads {
         Uploads::Directory(directory) => {
-            std::fs::create_dir_all(directory)
-                .map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
+            make_private(directory).map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
             let store = LocalFileSystem::new_with_prefix(directory).map_err(|error| error.to_string())?;
             Ok(Arc::new(store))
         }
         Uploads::S3(settings) => s3(settings).map_err(|error| format!("uploads to S3: {error}")),
     }
+}
+
+/// A directory that only the user of this process may enter: what is in it is reached through the node or not at all.
+fn make_private(directory: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(directory)?;
+    std::fs::set_permissions(directory, Permissions::from_mode(0o700))
 }
 
 fn s3(settings: &S3Settings) -> object_store::Result<Arc<dyn ObjectStore>> {

@@ -4,8 +4,10 @@ use serde_json::{Map, Value};
 use sqlx::types::Json;
 use wire::{Cid, Timestamp};
 
+use super::lanes::Turn;
 use super::write::Head;
 use super::{ChannelWrite, Result, Store, Write};
+use crate::events::Event;
 
 /// A channel as people set it (`channels`). Cached in every node; what changes with each message is in [`Head`].
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
@@ -45,7 +47,62 @@ pub struct NewChannel {
     pub config_overrides: Option<Map<String, Value>>,
 }
 
+/// What became of a wish to create a channel.
+pub struct Creation {
+    pub write: ChannelWrite,
+    /// As it is under the lock.
+    pub channel: Channel,
+    /// It was not there before.
+    pub is_new: bool,
+}
+
+impl Creation {
+    /// The same, which stays in its lane until it ends.
+    pub(super) fn on(self, turn: Turn) -> Self {
+        Self { write: self.write.on(turn), ..self }
+    }
+}
+
+/// How many messages of a channel would be left behind a point in time, and what the channel's head said when they were counted.
+#[derive(Clone, Copy, Debug, sqlx::FromRow)]
+pub struct Remainder {
+    left: i64,
+    message_seq: i64,
+    message_count: i64,
+}
+
+impl Remainder {
+    /// How many are left now that the lock is held, if nothing but sending happened since they were counted.
+    pub fn under(&self, head: &Head) -> Option<i64> {
+        let sent = head.message_seq - self.message_seq;
+        (head.message_count - self.message_count == sent).then_some(self.left + sent)
+    }
+
+    /// The same whatever happened: messages deleted meanwhile are taken for some that are left.
+    pub fn about(&self, head: &Head) -> i64 {
+        (self.left + head.message_count - self.message_count).max(0)
+    }
+}
+
 impl Store {
+    /// Counts what a truncation up to a time would leave, before the channel is locked for it: that may be a million.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn messages_after(&self, channel_id: i64, at: Timestamp) -> Result<Option<Remainder>> {
+        let remainder = sqlx::query_as(
+            "SELECT h.message_seq, h.message_count,
+                 (SELECT count(*) FROM messages WHERE channel_id = $1 AND id IS NOT NULL AND deleted_at IS NULL
+                      AND seq > greatest(h.floor_seq, message_seq_at($1, $2, false))) AS left
+             FROM channel_heads h WHERE h.channel_id = $1",
+        )
+        .bind(channel_id)
+        .bind(at)
+        .fetch_optional(self.pool())
+        .await?;
+        Ok(remainder)
+    }
+
     /// # Errors
     /// Postgres.
     pub async fn channel_by_cid(&self, cid: &Cid) -> Result<Option<Channel>> {
@@ -110,11 +167,12 @@ impl Write {
         Ok(channels)
     }
 
-    /// Creates a channel and takes its lock, or takes the lock of the one that exists. Says which it was.
+    /// Creates a channel and takes its lock, or takes the lock of the one that has the name. Nothing, if that one lost the name
+    /// meanwhile.
     ///
     /// # Errors
     /// Postgres.
-    pub(super) async fn create_channel(mut self, new: &NewChannel) -> Result<(ChannelWrite, Channel, bool)> {
+    pub(super) async fn create_channel(mut self, new: &NewChannel) -> Result<Option<Creation>> {
         let created: Option<Channel> = sqlx::query_as(
             "INSERT INTO channels (cid, type, team, created_by, custom, frozen, disabled, cooldown, filter_tags, config_overrides)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (cid) DO NOTHING RETURNING *",
@@ -131,24 +189,24 @@ impl Write {
         .bind(new.config_overrides.as_ref().map(Json))
         .fetch_optional(self.connection())
         .await?;
-        let is_new = created.is_some();
-        let channel = match created {
-            Some(channel) => {
-                sqlx::query("INSERT INTO channel_heads (channel_id) VALUES ($1)")
-                    .bind(channel.id)
-                    .execute(self.connection())
-                    .await?;
-                channel
-            }
-            None => {
-                sqlx::query_as("SELECT * FROM channels WHERE cid = $1")
-                    .bind(new.cid.as_str())
-                    .fetch_one(self.connection())
-                    .await?
-            }
-        };
-        let write = self.lock_channel(channel.id).await?;
-        Ok((write.ok_or(super::StoreError::Inconsistent("a channel without a head"))?, channel, is_new))
+        if let Some(channel) = created {
+            sqlx::query("INSERT INTO channel_heads (channel_id) VALUES ($1)")
+                .bind(channel.id)
+                .execute(self.connection())
+                .await?;
+            let write = self.lock_channel(channel.id).await?;
+            let write = write.ok_or(super::StoreError::Inconsistent("a channel without a head"))?;
+            return Ok(Some(Creation { write, channel, is_new: true }));
+        }
+        let existing: Option<i64> = sqlx::query_scalar("SELECT id FROM channels WHERE cid = $1")
+            .bind(new.cid.as_str())
+            .fetch_optional(self.connection())
+            .await?;
+        let Some(id) = existing else { return Ok(None) };
+        let Some(mut write) = self.lock_channel(id).await? else { return Ok(None) };
+        let channel = write.channel().await?;
+        let creation = Creation { write, channel, is_new: false };
+        Ok(Some(creation).filter(|creation| creation.channel.cid == new.cid))
     }
 }
 
@@ -208,11 +266,12 @@ impl ChannelWrite {
         Ok(row)
     }
 
-    /// Forgets messages up to a number: they are hidden, and removed if `remove`. Unread numbers and counts follow.
+    /// Forgets messages up to a number: they are hidden, and taken away afterwards if `remove`. Unread numbers and counts follow.
+    /// `left` is how many remain.
     ///
     /// # Errors
     /// Postgres.
-    pub async fn truncate_messages(&mut self, up_to_seq: i64, remove: bool) -> Result<()> {
+    pub async fn truncate_messages(&mut self, up_to_seq: i64, left: i64, remove: bool) -> Result<()> {
         let id = self.head.channel_id;
         let counted: Option<i64> = sqlx::query_scalar(
             "SELECT counted FROM messages WHERE channel_id = $1 AND seq <= $2 ORDER BY seq DESC LIMIT 1",
@@ -224,29 +283,18 @@ impl ChannelWrite {
         self.head.floor_counted = counted.unwrap_or(0).max(self.head.floor_counted);
         self.head.floor_seq = up_to_seq.max(self.head.floor_seq);
         if remove {
-            sqlx::query(
-                "DELETE FROM reactions WHERE message_id IN (SELECT id FROM messages WHERE channel_id = $1 AND seq <= $2)",
-            )
-            .bind(id)
-            .bind(up_to_seq)
-            .execute(self.connection())
-            .await?;
-            sqlx::query("DELETE FROM messages WHERE channel_id = $1 AND seq <= $2")
-                .bind(id)
-                .bind(up_to_seq)
-                .execute(self.connection())
-                .await?;
+            self.remove_messages_later(up_to_seq).await?;
         }
-        let (left, last): (i64, Option<Timestamp>) = sqlx::query_as(
-            "SELECT count(*), max(created_at) FROM messages
-             WHERE channel_id = $1 AND seq > $2 AND id IS NOT NULL AND deleted_at IS NULL",
+        // Times grow with numbers, so the newest one that is left has the latest.
+        self.head.last_message_at = sqlx::query_scalar(
+            "SELECT created_at FROM messages
+             WHERE channel_id = $1 AND seq > $2 AND id IS NOT NULL AND deleted_at IS NULL ORDER BY seq DESC LIMIT 1",
         )
         .bind(id)
         .bind(self.head.floor_seq)
-        .fetch_one(self.connection())
+        .fetch_optional(self.connection())
         .await?;
         self.head.message_count = left;
-        self.head.last_message_at = last;
         Ok(())
     }
 
@@ -264,36 +312,36 @@ impl ChannelWrite {
         Ok(seq)
     }
 
-    /// Removes every member, for a channel that is deleted or begins anew.
+    /// Takes the channel's name away, so that another can have it, and everything in it but its log later. Nobody finds it any
+    /// more: its row lasts until the rest is gone, under a name that no channel is given.
     ///
     /// # Errors
     /// Postgres.
-    pub async fn clear_members(&mut self) -> Result<()> {
-        let id = self.head.channel_id;
-        for statement in [
-            "DELETE FROM members WHERE channel_id = $1",
-            "DELETE FROM channel_mutes WHERE channel_id = $1",
-            "DELETE FROM thread_reads WHERE channel_id = $1",
-            "UPDATE channels SET member_count = 0 WHERE id = $1",
-        ] {
-            sqlx::query(statement).bind(id).execute(self.connection()).await?;
-        }
-        Ok(())
+    pub async fn bury(&mut self) -> Result<()> {
+        let (id, now) = (self.head.channel_id, self.now());
+        sqlx::query(
+            "UPDATE channels SET cid = type || ':!deleted-' || id, deleted_at = coalesce(deleted_at, $2) WHERE id = $1",
+        )
+        .bind(id)
+        .bind(now)
+        .execute(self.connection())
+        .await?;
+        self.unnumbered_event(Event::internal("channel.buried", now));
+        self.remove_channel_later().await
     }
 
-    /// Removes the channel and everything in it but its log, commits, and gives back what is now to be announced.
+    /// Makes another channel in the place of this one, which is deleted: a new row with a new key. Nothing that belongs to
+    /// the old key (messages, members, the log, who listens) has to do with the new one.
     ///
     /// # Errors
     /// Postgres.
-    pub async fn delete_for_good(mut self) -> Result<Vec<crate::events::Event>> {
-        let id = self.head.channel_id;
-        for statement in [
-            "DELETE FROM reactions WHERE message_id IN (SELECT id FROM messages WHERE channel_id = $1)",
-            "DELETE FROM messages WHERE channel_id = $1",
-            "DELETE FROM channels WHERE id = $1",
-        ] {
-            sqlx::query(statement).bind(id).execute(self.connection()).await?;
-        }
-        self.commit().await
+    pub async fn replace_channel(mut self, new: &NewChannel) -> Result<Option<Creation>> {
+        self.bury().await?;
+        let (write, turn) = self.into_parts();
+        let creation = write.create_channel(new).await?;
+        Ok(match turn {
+            Some(turn) => creation.map(|creation| creation.on(turn)),
+            None => creation,
+        })
     }
 }

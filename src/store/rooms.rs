@@ -3,7 +3,8 @@
 use wire::Timestamp;
 
 use super::messages::Message;
-use super::{Result, Store};
+use super::{ChannelWrite, Result, Store};
+use crate::limits;
 
 /// A flag, poll, reminder or the like (`room_things`).
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -19,6 +20,54 @@ pub struct Thing {
 }
 
 impl Store {
+    /// Ends a session for as long as its cookie lasts.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn end_session(&self, id: u64) -> Result<()> {
+        sqlx::query("INSERT INTO ended_sessions (id) VALUES ($1) ON CONFLICT DO NOTHING")
+            .bind(id as i64)
+            .execute(self.pool())
+            .await?;
+        Ok(())
+    }
+
+    /// # Errors
+    /// Postgres.
+    pub async fn is_session_ended(&self, id: u64) -> Result<bool> {
+        let ended = sqlx::query_scalar("SELECT EXISTS (SELECT FROM ended_sessions WHERE id = $1)")
+            .bind(id as i64)
+            .fetch_one(self.pool())
+            .await?;
+        Ok(ended)
+    }
+
+    /// Forgets ended sessions whose cookies are over.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn forget_ended_sessions(&self) -> Result<()> {
+        sqlx::query("DELETE FROM ended_sessions WHERE ended_at < clock_timestamp() - make_interval(secs => $1)")
+            .bind(limits::SESSION_COOKIE_SECONDS as f64)
+            .execute(self.pool())
+            .await?;
+        Ok(())
+    }
+
+    /// Has somebody else removed this user from the channel?
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn is_shut_out(&self, channel_id: i64, user_id: &str) -> Result<bool> {
+        let shut_out =
+            sqlx::query_scalar("SELECT EXISTS (SELECT FROM shut_out WHERE channel_id = $1 AND user_id = $2)")
+                .bind(channel_id)
+                .bind(user_id)
+                .fetch_one(self.pool())
+                .await?;
+        Ok(shut_out)
+    }
+
     /// # Errors
     /// Postgres.
     pub async fn insert_thing(&self, thing: &Thing) -> Result<()> {
@@ -109,5 +158,41 @@ impl Store {
         .fetch_all(self.pool())
         .await?;
         Ok(parents)
+    }
+}
+
+impl ChannelWrite {
+    /// Users who were removed by others do not come back by themselves.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn shut_out(&mut self, user_ids: &[String]) -> Result<()> {
+        if user_ids.is_empty() {
+            return Ok(());
+        }
+        let id = self.head.channel_id;
+        sqlx::query("INSERT INTO shut_out (channel_id, user_id) SELECT $1, unnest($2::text[]) ON CONFLICT DO NOTHING")
+            .bind(id)
+            .bind(user_ids)
+            .execute(self.connection())
+            .await?;
+        Ok(())
+    }
+
+    /// Users who were added by others come and go as they like again.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn let_in(&mut self, user_ids: &[String]) -> Result<()> {
+        if user_ids.is_empty() {
+            return Ok(());
+        }
+        let id = self.head.channel_id;
+        sqlx::query("DELETE FROM shut_out WHERE channel_id = $1 AND user_id = ANY ($2)")
+            .bind(id)
+            .bind(user_ids)
+            .execute(self.connection())
+            .await?;
+        Ok(())
     }
 }

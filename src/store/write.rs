@@ -122,6 +122,11 @@ impl ChannelWrite {
         self.write.connection()
     }
 
+    /// The transaction, to go on with another channel, and the place in the lane. Nothing of this one's head may have changed.
+    pub(super) fn into_parts(self) -> (Write, Option<Turn>) {
+        (self.write, self.turn)
+    }
+
     /// The transaction itself, for what is not of the channel.
     pub fn write(&mut self) -> &mut Write {
         &mut self.write

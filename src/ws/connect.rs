@@ -25,15 +25,14 @@ use super::connection::{self, Attendance, Listener, SharedSocket};
 use super::frame::{Decoder, Incoming};
 use super::queue::SocketQueue;
 use crate::access::Caller;
-use crate::access::caller::{check_revoked, check_user_id};
-use crate::chat::users::connect::{anonymous_user, check_active, connected, connecting_user};
+use crate::access::caller::check_revoked;
+use crate::chat::users::connect::{check_active, connected, connecting_user};
 use crate::chat::users::full::own_user;
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::http::error::envelope;
 use crate::http::extract::caller::{Credentials, claims, user_of};
 use crate::http::extract::query_param;
-use crate::http::middleware::observe::Facts;
 use crate::http::rate_limits;
 use crate::limits;
 use crate::realtime::frame::{self, Opcode};
@@ -102,11 +101,10 @@ pub(crate) fn accept_key(headers: &HeaderMap) -> Result<HeaderValue> {
     HeaderValue::from_str(&accept).map_err(Error::internal)
 }
 
-/// Somebody who may come in.
+/// Somebody who may come in: a user, or somebody anonymous.
 struct Visitor {
-    user: Arc<User>,
+    caller: Caller,
     token_issued_at: Option<i64>,
-    anonymous: bool,
 }
 
 async fn enter(ctx: &Arc<Ctx>, request: &Parts) -> Result<Visitor> {
@@ -122,12 +120,8 @@ async fn enter(ctx: &Arc<Ctx>, request: &Parts) -> Result<Visitor> {
     let named = connect.user_id.or_else(|| details.as_ref().map(|user| user.id.clone())).filter(|id| !id.is_empty());
     let visitor = match claims(ctx, &credentials)? {
         None => {
-            let id = named.unwrap_or_else(|| format!("anon-{}", crate::ids::connection_id()));
-            check_user_id(&id)?;
-            if ctx.caches.user(&id).await?.is_some() {
-                return Err(Error::not_allowed(format!("user {id} exists: connect with its token")));
-            }
-            Visitor { user: anonymous_user(ctx, &id), token_issued_at: None, anonymous: true }
+            let name = named.unwrap_or_else(crate::ids::connection_id);
+            Visitor { caller: Caller::anonymous(&name, ctx.clock.now())?, token_issued_at: None }
         }
         Some(claims) if claims.server => {
             return Err(Error::new(Kind::Authentication, "a WebSocket is for users: connect with a user token"));
@@ -140,12 +134,10 @@ async fn enter(ctx: &Arc<Ctx>, request: &Parts) -> Result<Visitor> {
             let user = connecting_user(ctx, &id, details).await?;
             check_active(&user)?;
             check_revoked(ctx, &user, claims.iat)?;
-            Visitor { user, token_issued_at: claims.iat, anonymous: false }
+            Visitor { caller: Caller::client(user), token_issued_at: claims.iat }
         }
     };
-    if let Some(facts) = request.extensions.get::<Arc<Facts>>() {
-        rate_limits::check(ctx, facts, &Caller::client(visitor.user.clone()), &request.headers)?;
-    }
+    rate_limits::check(ctx, request, &visitor.caller)?;
     Ok(visitor)
 }
 
@@ -190,19 +182,20 @@ async fn refuse(queue: &SocketQueue, error: &Error) {
 
 /// Takes a visitor in and tells it about itself.
 async fn greet(ctx: &Arc<Ctx>, queue: &Arc<SocketQueue>, visitor: Visitor) -> Result<Attendance> {
+    let user = visitor.caller.user().ok_or_else(|| Error::internal("a visitor is no server"))?;
     let connection = Arc::new(Connection {
         id: ctx.realtime.connection_id(),
-        user_id: visitor.user.id.as_str().into(),
+        user_id: user.id.as_str().into(),
         dialect: STREAM,
         token_issued_at: visitor.token_issued_at,
-        counts_as_presence: !visitor.anonymous,
+        counts_as_presence: !visitor.caller.is_anonymous(),
         socket: Box::new(SharedSocket(queue.clone())),
     });
     let attendance = Attendance { ctx: ctx.clone(), connection: connection.clone() };
     let enter = async {
         // In, and then read: what happens from here on waits behind the first frame.
-        connected(ctx, connection.clone(), &visitor.user).await?;
-        first_frame(ctx, &connection, &visitor.user).await
+        connected(ctx, connection.clone(), user).await?;
+        first_frame(ctx, &connection, user).await
     };
     let frame = tokio::time::timeout(limits::REQUEST_TIMEOUT, enter).await;
     queue.open(frame.map_err(|_| Error::new(Kind::Timeout, "connecting took too long"))??);

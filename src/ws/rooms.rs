@@ -9,9 +9,8 @@ mod listener;
 use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
-use axum::http::header::ORIGIN;
+use axum::http::Uri;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use bytes::Bytes;
 use hyper::upgrade::OnUpgrade;
@@ -29,9 +28,8 @@ use crate::chat::users::connect::{connected, connecting_user};
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::http::extract::query_param;
-use crate::http::middleware::observe::Facts;
 use crate::http::rate_limits;
-use crate::http::rooms::auth::{Session, renew_session, user_of};
+use crate::http::rooms::auth::{Session, renew_session, socket_user_of};
 use crate::http::rooms::room::{Room, invalid_cid};
 use crate::limits;
 use crate::realtime::frame;
@@ -76,27 +74,17 @@ struct Visitor {
 
 async fn visitor(ctx: &Arc<Ctx>, parts: &Parts) -> Result<Visitor> {
     let token = query_param(&parts.uri as &Uri, "token").unwrap_or_default();
-    let (user, token_issued_at) = match user_of(ctx, &token).await {
+    let (user, token_issued_at) = match socket_user_of(ctx, &token).await {
         Ok(known) => known,
-        Err(error) if error.kind.entry().status == 401 && ctx.config.rooms.anonymous && is_local(&parts.headers) => {
+        // In development; pages of others do not come this far (http/middleware/own_machine.rs).
+        Err(error) if error.kind.entry().status == 401 && ctx.config.rooms.anonymous => {
             (Box::pin(connecting_user(ctx, ANONYMOUS, None)).await?, None)
         }
         Err(error) => return Err(error),
     };
-    if let Some(facts) = parts.extensions.get::<Arc<Facts>>() {
-        rate_limits::check(ctx, facts, &Caller::client(user.clone()), &parts.headers)?;
-    }
+    rate_limits::check(ctx, parts, &Caller::client(user.clone()))?;
     let session = Session::of(ctx, &user, &parts.headers).await?.id;
     Ok(Visitor { user, token_issued_at, session })
-}
-
-/// Did no foreign page open this socket? Browsers let every page open sockets to this machine, and say which page it is.
-fn is_local(headers: &HeaderMap) -> bool {
-    let Some(origin) = headers.get(ORIGIN) else { return true };
-    let host = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map_or("", |(_, host)| host);
-    ["localhost", "127.0.0.1", "[::1]"]
-        .iter()
-        .any(|local| host.strip_prefix(local).is_some_and(|port| port.is_empty() || port.starts_with(':')))
 }
 
 async fn serve(ctx: Arc<Ctx>, upgrade: OnUpgrade, visitor: Result<Visitor>, room: Option<Result<Cid>>) {

@@ -1,1 +1,674 @@
 //! Who is it, and whose is it: anonymous callers, roles, names, tokens, what development leaves open.
+
+use std::collections::HashSet;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use reqwest::Method;
+use serde_json::{Value, json};
+use testkit::app::{API_KEY, API_SECRET};
+use testkit::client::{Answer, Client, Socket, sign, user_token};
+use testkit::{App, Ear, Engine, PATIENCE, Person, on_both_engines};
+use tokio::time::timeout;
+
+use crate::{channel, path, watch};
+
+/// Somebody without a token who gives itself a name.
+fn nobody(app: &App, named: &str) -> Person {
+    Person::new(named, app.stranger().client)
+}
+
+/// A call of the rooms surface.
+async fn rooms(app: &App, method: Method, path: &str, token: &str, more: &[(&str, &str)]) -> Answer {
+    let mut request = reqwest::Client::new().request(method, format!("{}{path}", app.base(0))).bearer_auth(token);
+    for (name, value) in more {
+        request = request.header(*name, *value);
+    }
+    app.stranger().client.send(request).await.expect("an answer")
+}
+
+async fn get(app: &App, path: &str, token: &str) -> Answer {
+    rooms(app, Method::GET, path, token, &[]).await
+}
+
+/// A socket of the rooms surface that has answered once: its first frames, up to that answer.
+async fn room_socket(app: &App, path: &str) -> (Option<Socket>, Vec<Value>) {
+    let url = format!("{}{path}", app.base(0).replacen("http", "ws", 1));
+    let mut socket = Socket::dial(&url, &[]).await.expect("an upgrade");
+    let heard = heard_by(&mut socket).await;
+    (heard.last().is_some_and(|frame| frame["type"] == "pong").then_some(socket), heard)
+}
+
+/// What a socket of the rooms surface has heard until now.
+async fn heard_by(socket: &mut Socket) -> Vec<Value> {
+    let mut heard = Vec::new();
+    if socket.say(&json!({"type": "ping"}).to_string()).await.is_err() {
+        return heard;
+    }
+    while let Some(frame) = timeout(PATIENCE, socket.next()).await.expect("an answer") {
+        heard.push(frame);
+        if heard.last().is_some_and(|frame| frame["type"] == "pong") {
+            break;
+        }
+    }
+    heard
+}
+
+/// What an ear hears until something is said in a channel that it watches.
+async fn heard_before(ear: &mut Ear, app: &App, cid: &str) -> Vec<Value> {
+    let marker = json!({"message": {"text": "marker", "user_id": "host"}});
+    app.server().post(&format!("{}/message", path(cid)), marker).await.ok();
+    let mut heard = Vec::new();
+    loop {
+        let event = ear.next_within(PATIENCE).await.expect("the marker");
+        if event["message"]["text"] == "marker" {
+            return heard;
+        }
+        heard.push(event);
+    }
+}
+
+async fn somebody_anonymous_is_nobody(app: &App) {
+    let [alice, _] = app.people(["alice", "bob"]).await;
+    app.server().post("/users", json!({"users": {"root": {"id": "root", "role": "admin"}}})).await.ok();
+    channel(app, "messaging:secret", &["alice", "bob"]).await;
+    channel(app, "livestream:show", &["alice"]).await;
+    let said = alice.say("messaging:secret", "only for bob").await;
+    let shown = alice.say("livestream:show", "for all").await;
+    let [said, shown] = [said, shown].map(|message| message["id"].as_str().unwrap().to_owned());
+    for name in ["alice", "root"] {
+        let thief = nobody(app, name);
+        for (method, path, body) in [
+            ("POST", "/channels/messaging/secret/query", json!({})),
+            ("GET", &*format!("/messages/{said}"), json!(null)),
+            ("POST", "/channels/messaging/secret/message", json!({"message": {"text": "I am alice"}})),
+            ("POST", &format!("/messages/{said}"), json!({"message": {"text": "changed"}})),
+            ("DELETE", "/channels/messaging/secret", json!(null)),
+            ("DELETE", "/channels/livestream/show", json!(null)),
+            ("POST", "/channels/livestream/show/message", json!({"message": {"text": "I am alice"}})),
+            ("DELETE", &format!("/messages/{shown}"), json!(null)),
+            ("POST", "/channels/livestream/show", json!({"data": {"name": "mine"}})),
+            ("PATCH", "/channels/livestream/show", json!({"set": {"name": "mine"}})),
+            ("POST", "/channels/livestream/show", json!({"add_members": [name]})),
+            ("PATCH", "/channels/livestream/show/member", json!({"set": {"nick": "a"}})),
+            ("POST", "/channels/livestream/show/truncate", json!({})),
+            ("POST", "/channels/livestream/show/hide", json!({})),
+            ("POST", "/channels/livestream/show/show", json!({})),
+            ("POST", "/channels/livestream/show/read", json!({})),
+            ("POST", "/channels/livestream/show/unread", json!({"message_id": shown})),
+            ("POST", "/channels/livestream/show/event", json!({"event": {"type": "typing.start"}})),
+            ("POST", "/channels/livestream/show/event", json!({"event": {"type": "wave"}})),
+            ("POST", "/channels/livestream/show/draft", json!({"message": {"text": "draft"}})),
+            ("GET", "/channels/livestream/show/draft", json!(null)),
+            ("DELETE", "/channels/livestream/show/draft", json!(null)),
+            ("POST", "/drafts/query", json!({})),
+            ("POST", "/channels/livestream/fresh/query", json!({"data": {"members": [name]}})),
+            ("POST", &format!("/messages/{shown}/reaction"), json!({"reaction": {"type": "like"}})),
+            ("POST", "/channels/read", json!({})),
+            ("POST", "/channels/delivered", json!({"latest_delivered_messages": []})),
+            ("GET", "/unread", json!(null)),
+            ("POST", "/unread_batch", json!({"user_ids": ["alice"]})),
+            ("POST", "/moderation/mute", json!({"target_id": "bob"})),
+            ("POST", "/moderation/unmute", json!({"target_id": "bob"})),
+            ("POST", "/moderation/mute/channel", json!({"channel_cid": "livestream:show"})),
+            ("POST", "/moderation/unmute/channel", json!({"channel_cid": "livestream:show"})),
+            ("POST", "/devices", json!({"id": "d", "push_provider": "firebase"})),
+            ("GET", "/devices", json!(null)),
+            ("DELETE", "/devices?id=d", json!(null)),
+            ("POST", "/push_preferences", json!({"preferences": [{"chat_level": "none"}]})),
+            ("POST", "/users", json!({"users": {name: {"id": name, "name": "stolen"}}})),
+            ("PATCH", "/users", json!({"users": [{"id": name, "set": {"name": "stolen"}}]})),
+            ("GET", "/users?payload=%7B%22filter_conditions%22%3A%7B%7D%7D", json!(null)),
+            ("PATCH", "/app", json!({})),
+        ] {
+            let body = Some(body).filter(|body| !body.is_null());
+            let refused = thief.call(method, path, &[], body).await.refused();
+            assert!([403, 404].contains(&refused.0) || refused == (400, 4), "{method} {path}: {refused:?}");
+        }
+        let file = thief.upload("/channels/livestream/show/file", "a.txt", "text/plain", b"mine").await;
+        assert_eq!(file.refused(), (403, 17));
+        // What is open to everybody is, and nothing that a private channel says.
+        thief.post("/channels/livestream/show/query", json!({})).await.ok();
+        let missed =
+            thief.post("/sync", json!({"channel_cids": ["messaging:secret"], "last_sync_at": "2026-01-01T00:00:00Z"}));
+        assert_eq!(missed.await.refused().0, 400);
+        assert_eq!(
+            thief.post("/channels", json!({"filter_conditions": {"type": "messaging"}})).await.ok()["channels"],
+            json!([])
+        );
+    }
+    assert_eq!(alice.get(&format!("/messages/{said}")).await.ok()["message"]["text"], "only for bob");
+    // Not even grants make it an author, nor an app that checks no permissions.
+    let grants = json!({"anonymous": ["read-channel", "create-message", "create-reaction", "send-custom-event"]});
+    app.server().put("/channeltypes/livestream", json!({"grants": grants})).await.ok();
+    app.server().patch("/app", json!({"disable_permissions_checks": true})).await.ok();
+    let thief = nobody(app, "alice");
+    for (path, body) in [
+        ("/channels/livestream/show/message", json!({"message": {"text": "I am alice"}})),
+        (&*format!("/messages/{shown}/reaction"), json!({"reaction": {"type": "like"}})),
+        ("/channels/livestream/show/event", json!({"event": {"type": "wave"}})),
+    ] {
+        assert_eq!(thief.post(path, body).await.refused(), (403, 17), "{path}");
+    }
+    let written = app.ask(
+        "SELECT user_id FROM messages WHERE user_id LIKE '!%' UNION ALL SELECT user_id FROM members WHERE user_id LIKE '!%'
+         UNION ALL SELECT id FROM users WHERE id LIKE '!%' UNION ALL SELECT user_id FROM reactions WHERE user_id LIKE '!%'",
+    );
+    assert!(written.await.is_empty());
+}
+
+async fn an_anonymous_socket_hears_nothing_of_a_later_user(app: &App) {
+    app.people(["host", "bob"]).await;
+    channel(app, "livestream:show", &["host"]).await;
+    let squatter = nobody(app, "carol");
+    let mut ear = squatter.listen().await;
+    assert!(ear.me()["id"].as_str().unwrap().starts_with('!'), "{}", ear.me());
+    watch(&squatter, "livestream:show").await;
+    // Connecting does not tell who exists either: with the name of somebody it is the same.
+    let other = nobody(app, "bob").listen().await;
+    assert_eq!(other.me()["role"], "anonymous");
+    let carol = app.person("carol").await;
+    channel(app, "messaging:secret", &["bob", "carol"]).await;
+    app.user_at(0, "bob").say("messaging:secret", "for carol").await;
+    app.server().post("/users/carol/event", json!({"event": {"type": "private"}})).await.ok();
+    app.server().patch("/users", json!({"users": [{"id": "carol", "set": {"name": "Carol"}}]})).await.ok();
+    let hers = carol.listen().await;
+    let heard = heard_before(&mut ear, app, "livestream:show").await;
+    assert!(heard.iter().all(|event| event["cid"] == "livestream:show"), "{heard:#?}");
+    // And a connection of one is not the other's.
+    let taken = json!({"watch": true, "connection_id": hers.connection_id()});
+    assert_eq!(squatter.post("/channels/livestream/show/query", taken).await.refused(), (400, 4));
+}
+
+async fn nobody_gives_itself_a_role(app: &App) {
+    let [mallory, _] = app.people(["mallory", "bob"]).await;
+    let me = json!([{"user_id": "mallory", "channel_role": "channel_moderator"}]);
+    for data in [json!({"members": me}), json!({"members": ["mallory"], "invites": me}), json!({"invites": me})] {
+        let refused = mallory.post("/channels/messaging/mine/query", json!({"data": data})).await;
+        assert_eq!(refused.refused(), (403, 17), "{data}");
+    }
+    let refused = mallory.post("/channels/messaging/query", json!({"data": {"members": me}})).await;
+    assert_eq!(refused.refused(), (403, 17));
+    // The role that everybody begins with may be named, as in a member that is sent back whole.
+    let whole = json!([{"user_id": "mallory", "channel_role": "channel_member"}, "bob"]);
+    mallory.post("/channels/messaging/mine/query", json!({"data": {"members": whole}})).await.ok();
+    let bob = json!([{"user_id": "bob", "channel_role": "channel_moderator"}]);
+    for change in [
+        json!({"add_members": me}),
+        json!({"invites": bob}),
+        json!({"assign_roles": me}),
+        json!({"add_moderators": ["mallory"]}),
+        json!({"demote_moderators": ["bob"]}),
+    ] {
+        assert_eq!(mallory.post("/channels/messaging/mine", change.clone()).await.refused(), (403, 17), "{change}");
+    }
+    let partial = mallory.patch("/channels/messaging/mine/member", json!({"set": {"channel_role": "admin"}})).await;
+    assert_eq!(partial.refused(), (400, 4));
+    // Servers choose.
+    app.server().post("/channels/messaging/mine", json!({"assign_roles": bob})).await.ok();
+}
+
+/// The id of a channel that is named by its members.
+async fn distinct_id(app: &App, members: &[&str]) -> String {
+    let data = json!({"members": members, "created_by_id": members[0]});
+    let made = app.server().post("/channels/messaging/query", json!({"data": data})).await.ok();
+    made["channel"]["id"].as_str().unwrap().to_owned()
+}
+
+async fn names_made_of_members_are_not_taken_by_hand(app: &App) {
+    let [mallory, ada, _] = app.people(["mallory", "ada", "grace"]).await;
+    // What it will be called can be worked out beforehand.
+    let elsewhere = distinct_id(app, &["ada", "grace"]).await;
+    app.server().delete(&format!("/channels/messaging/{elsewhere}?hard_delete=true")).await.ok();
+    let by_hand = format!("/channels/messaging/{elsewhere}/query");
+    for members in [json!(["mallory"]), json!([]), json!(["mallory", "ada", "grace"])] {
+        assert_eq!(mallory.post(&by_hand, json!({"data": {"members": members}})).await.refused(), (403, 17));
+    }
+    // For somebody else's conversation there is a grant, and users do not have it.
+    let theirs = json!({"data": {"members": ["ada", "grace"]}});
+    assert_eq!(mallory.post(&by_hand, theirs.clone()).await.refused(), (403, 17));
+    assert_eq!(mallory.post("/channels/messaging/!mine/query", json!({})).await.refused(), (403, 17));
+    assert_eq!(mallory.post("/channels/messaging/!deleted-1/query", json!({})).await.refused(), (403, 17));
+    let with_guest = json!({"data": {"members": ["ada", "grace"], "invites": ["mallory"]}});
+    assert_eq!(ada.post("/channels/messaging/query", with_guest).await.refused(), (400, 4));
+    // Those whose name it is have it, by hand too.
+    let made = ada.post(&by_hand, theirs).await.ok();
+    assert_eq!(made["channel"]["created_by"]["id"], "ada");
+}
+
+async fn a_newcomer_inherits_nothing(app: &App) {
+    let [ada, grace, mallory] = app.people(["ada", "grace", "mallory"]).await;
+    channel(app, "livestream:show", &["ada"]).await;
+    channel(app, "messaging:lobby", &["ada", "grace"]).await;
+    let since = app.clock.now().to_string();
+    let old = ada.say("messaging:lobby", "an old secret").await["id"].as_str().unwrap().to_owned();
+    grace.post("/channels/messaging/lobby/draft", json!({"message": {"text": "unsent"}})).await.ok();
+    grace.post("/moderation/mute/channel", json!({"channel_cid": "messaging:lobby"})).await.ok();
+    let mut hers = grace.listen().await;
+    watch(&grace, "messaging:lobby").await;
+    watch(&grace, "livestream:show").await;
+    ada.delete("/channels/messaging/lobby").await.ok();
+    hers.hear("channel.deleted").await;
+    let anew = |members: Value| json!({"data": {"members": members}});
+    // The name is still its maker's.
+    for stranger in [&mallory, &grace] {
+        let taken = stranger.post("/channels/messaging/lobby/query", anew(json!([stranger.id]))).await;
+        assert_eq!(taken.refused(), (403, 17), "{}", stranger.id);
+    }
+    let made = ada.post("/channels/messaging/lobby/query", anew(json!(["ada", "mallory"]))).await.ok();
+    assert_eq!((&made["messages"], &made["channel"]["member_count"]), (&json!([]), &json!(2)));
+    // Nothing of the old one is the new one's.
+    let sync = json!({"channel_cids": ["messaging:lobby"], "last_sync_at": since});
+    let missed = mallory.post("/sync", sync).await.ok();
+    assert!(!missed.to_string().contains("secret"), "{missed:#}");
+    assert_eq!(mallory.get(&format!("/messages/{old}")).await.refused(), (404, 16));
+    // Nor is anything of the new one the old members'.
+    ada.say("messaging:lobby", "a new secret").await;
+    app.server().post("/users", json!({"users": {"host": {"id": "host"}}})).await.ok();
+    let heard = heard_before(&mut hers, app, "livestream:show").await;
+    assert!(!heard.iter().any(|event| event.to_string().contains("secret")), "{heard:#?}");
+    assert_eq!(grace.post("/channels/messaging/lobby/query", json!({})).await.refused(), (403, 17));
+    app.server().post("/channels/messaging/lobby", json!({"add_members": ["grace"]})).await.ok();
+    let state = grace.post("/channels/messaging/lobby/query", json!({"state": true})).await.ok();
+    assert_eq!((&state["draft"], &state["channel"]["muted"]), (&json!(null), &json!(false)));
+}
+
+async fn a_conversation_is_made_anew_by_those_who_have_it(app: &App) {
+    let [ada, grace] = app.people(["ada", "grace"]).await;
+    let theirs = json!({"data": {"members": ["ada", "grace"]}});
+    let id = ada.post("/channels/messaging/query", theirs.clone()).await.ok()["channel"]["id"].clone();
+    ada.delete(&format!("/channels/messaging/{}", id.as_str().unwrap())).await.ok();
+    assert_eq!(grace.post("/channels/messaging/query", theirs).await.ok()["channel"]["id"], id);
+}
+
+#[tokio::test]
+async fn a_channel_made_anew_is_new_on_every_node() {
+    let app = App::start_with(Engine::Redis, 2, &[]).await;
+    let ada = app.person("ada").await;
+    app.people(["grace", "mallory"]).await;
+    channel(&app, "messaging:lobby", &["ada", "grace"]).await;
+    channel(&app, "livestream:show", &["ada"]).await;
+    let grace = app.user_at(1, "grace");
+    let mut hers = grace.listen().await;
+    watch(&grace, "messaging:lobby").await;
+    watch(&grace, "livestream:show").await;
+    ada.delete("/channels/messaging/lobby").await.ok();
+    ada.post("/channels/messaging/lobby/query", json!({"data": {"members": ["ada", "mallory"]}})).await.ok();
+    ada.say("messaging:lobby", "a new secret").await;
+    // The other node has the old channel in its caches: it must not be believed there for a second.
+    let mallory = app.user_at(1, "mallory");
+    let state = mallory.post("/channels/messaging/lobby/query", json!({"state": true})).await.ok();
+    assert_eq!(state["messages"][0]["text"], "a new secret");
+    assert_eq!(grace.post("/channels/messaging/lobby/query", json!({})).await.refused(), (403, 17));
+    app.server().post("/users", json!({"users": {"host": {"id": "host"}}})).await.ok();
+    let heard = heard_before(&mut hers, &app, "livestream:show").await;
+    assert!(!heard.iter().any(|event| event.to_string().contains("secret")), "{heard:#?}");
+    app.stop().await;
+}
+
+/// Fills a channel with messages from below: as many as no call would be fast enough to send.
+async fn fill(app: &App) {
+    app.sql(
+        "WITH filled AS (
+             INSERT INTO messages (channel_id, seq, id, user_id, type, text, counts, counted, created_at, updated_at)
+             SELECT h.channel_id, n, 'filled-' || n, 'ada', 'regular', 'x', true, n, clock_timestamp(), clock_timestamp()
+             FROM channel_heads h, generate_series(1, 2500) n)
+         UPDATE channel_heads SET message_seq = 2500, message_count = 2500, counted = 2500",
+    )
+    .await;
+    app.sql(
+        "INSERT INTO reactions (message_id, user_id, type, score, created_at, updated_at)
+         SELECT 'filled-1', 'user-' || n, 'like', 1, now(), now() FROM generate_series(1, 1500) n",
+    )
+    .await;
+}
+
+/// Waits until nothing is left to be taken away.
+async fn all_is_gone(app: &App) {
+    let gone = async { while !app.ask("SELECT channel_id::text FROM removals").await.is_empty() {} };
+    timeout(PATIENCE, gone).await.expect("an end");
+}
+
+#[tokio::test]
+async fn what_is_deleted_is_hidden_at_once_and_gone_after_a_crash() {
+    let mut app = App::start(Engine::Memory).await;
+    let ada = app.person("ada").await;
+    channel(&app, "messaging:lobby", &["ada"]).await;
+    fill(&app).await;
+    app.server().delete("/channels/messaging/lobby?hard_delete=true").await.ok();
+    // The call did not wait for the rows, and nobody sees them.
+    assert_eq!(app.ask("SELECT count(*)::text FROM removals").await, ["1"]);
+    assert_eq!(ada.get("/messages/filled-7").await.refused(), (404, 16));
+    let anew = ada.post("/channels/messaging/lobby/query", json!({"data": {"members": ["ada"]}, "state": true})).await;
+    assert_eq!(anew.ok()["messages"], json!([]));
+    app.kill_node(0).await;
+    app.add_node().await;
+    all_is_gone(&app).await;
+    let left = app.ask(
+        "SELECT id FROM messages UNION ALL SELECT message_id FROM reactions
+         UNION ALL SELECT cid FROM channels WHERE deleted_at IS NOT NULL",
+    );
+    assert!(left.await.is_empty());
+    assert_eq!(app.ask("SELECT cid FROM channels").await, ["messaging:lobby"]);
+    app.stop().await;
+}
+
+async fn a_truncation_removes_in_pieces(app: &App) {
+    let ada = app.person("ada").await;
+    channel(app, "messaging:lobby", &["ada"]).await;
+    fill(app).await;
+    let kept = ada.say("messaging:lobby", "kept").await;
+    let before =
+        app.ask("SELECT (created_at - interval '1 microsecond')::text FROM messages ORDER BY seq DESC LIMIT 1");
+    let before = before.await[0].replace(' ', "T");
+    let before = format!("{}Z", before.split('+').next().unwrap());
+    let truncate = json!({"hard_delete": true, "truncated_at": before});
+    let answer = app.server().post("/channels/messaging/lobby/truncate", truncate).await.ok();
+    assert_eq!(answer["channel"]["cid"], "messaging:lobby");
+    assert_eq!(ada.get("/messages/filled-7").await.refused(), (404, 16));
+    assert_eq!(app.ask("SELECT message_count::text FROM channel_heads").await, ["1"]);
+    all_is_gone(app).await;
+    assert_eq!(app.ask("SELECT id FROM messages").await, [kept["id"].as_str().unwrap()]);
+    assert!(app.ask("SELECT message_id FROM reactions").await.is_empty());
+    // What is said later is not taken for something to be removed.
+    ada.say("messaging:lobby", "later").await;
+    app.server().post("/channels/messaging/lobby/truncate", json!({"hard_delete": true})).await.ok();
+    assert_eq!(app.ask("SELECT message_count::text FROM channel_heads").await, ["0"]);
+    all_is_gone(app).await;
+    assert!(app.ask("SELECT id FROM messages").await.is_empty());
+}
+
+async fn a_message_along_obeys_the_rules(app: &App) {
+    let [ada, grace] = app.people(["ada", "grace"]).await;
+    channel(app, "messaging:lobby", &["ada"]).await;
+    let lobby = "/channels/messaging/lobby";
+    app.server().post(lobby, json!({"invites": ["grace"]})).await.ok();
+    let accept = |text: &str| json!({"accept_invite": true, "message": {"text": text}});
+    app.server().patch(lobby, json!({"set": {"frozen": true}})).await.ok();
+    assert_eq!(grace.post(lobby, accept("frozen")).await.refused(), (403, 17));
+    app.server().patch(lobby, json!({"set": {"frozen": false, "cooldown": 60}})).await.ok();
+    let mut ear = ada.listen().await;
+    watch(&ada, "messaging:lobby").await;
+    grace.post(lobby, accept("here I am")).await.ok();
+    // Again it is no news, and nothing is said.
+    for _ in 0..3 {
+        let again = grace.post(lobby, accept("again")).await.ok();
+        assert!(again["message"].is_null(), "{again}");
+    }
+    assert_eq!(grace.post(lobby, json!({"reject_invite": true})).await.refused(), (400, 4));
+    let heard = ear.heard(&app.server()).await;
+    let count = |kind: &str| heard.iter().filter(|event| event["type"] == kind).count();
+    assert_eq!((count("message.new"), count("member.updated")), (1, 1), "{heard:#?}");
+    // Slow mode holds for what goes along with other changes.
+    let leave = |text: &str| json!({"remove_members": ["grace"], "message": {"text": text}});
+    assert_eq!(grace.post(lobby, leave("too soon")).await.refused().0, 403);
+    // So does everything else: bans, links, attachments.
+    app.server().patch(lobby, json!({"set": {"cooldown": 0}})).await.ok();
+    app.sql("UPDATE members SET banned = true WHERE user_id = 'grace'").await;
+    app.server().patch(lobby, json!({"set": {"color": "red"}})).await.ok();
+    app.clock.advance_seconds(60);
+    let banned = timeout(PATIENCE, async {
+        // The membership in the cache is as old as the answer above.
+        loop {
+            let refused = grace.post(lobby, leave("banned")).await;
+            if !refused.answer.is_success() {
+                return refused.refused();
+            }
+        }
+    });
+    assert_eq!(banned.await.unwrap(), (403, 17));
+}
+
+async fn a_ticket_opens_a_socket_and_nothing_else(app: &App) {
+    let token = user_token(API_SECRET, "ada");
+    let url = get(app, "/api/ws-auth/", &token).await.body["auth"].as_str().unwrap().to_owned();
+    let ticket = url.split_once("token=").unwrap().1;
+    for path in ["/api/token/", "/api/refresh-token/", "/api/ws-auth/", "/api/user/", "/api/connection-id/"] {
+        assert!([401, 403].contains(&get(app, path, ticket).await.status), "{path}");
+    }
+    let stream = Person::new("ada", Client::new(&app.base(0), API_KEY).with_token(ticket));
+    assert_eq!(stream.get("/app").await.refused(), (401, 5));
+    assert_eq!(stream.refused_to_listen().await.0["code"], 5);
+    assert!(room_socket(app, &format!("/ws/general/?token={ticket}")).await.0.is_some());
+    // A cookie is no token either.
+    let cookie = get(app, "/api/connection-id/", &token).await;
+    let cookie = cookie.header("set-cookie").unwrap().split([';', '=']).nth(1).unwrap().to_owned();
+    assert!([401, 403].contains(&get(app, "/api/user/", &cookie).await.status));
+    assert!(room_socket(app, &format!("/ws/general/?token={cookie}")).await.0.is_none());
+    // A user's plain token is good on both surfaces, as before.
+    assert!(room_socket(app, &format!("/ws/general/?token={token}")).await.0.is_some());
+    app.user_at(0, "ada").get("/app").await.ok();
+}
+
+fn claims_of(token: &Value) -> Value {
+    let payload = token.as_str().unwrap().split('.').nth(1).unwrap();
+    serde_json::from_slice(&base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
+}
+
+async fn a_short_token_buys_no_longer_one(app: &App) {
+    let now = app.clock.now().seconds();
+    let brief = sign(API_SECRET, &json!({"user_id": "ada", "iat": now - 5, "exp": now + 60}));
+    for (path, key) in [("/api/token/", "userToken"), ("/api/refresh-token/", "token")] {
+        let bought = claims_of(&get(app, path, &brief).await.body[key]);
+        assert_eq!((&bought["exp"], &bought["iat"]), (&json!(now + 60), &json!(now - 5)), "{path}");
+    }
+    let eternal = user_token(API_SECRET, "ada");
+    assert!(
+        claims_of(&get(app, "/api/token/", &eternal).await.body["userToken"])["exp"].as_i64().unwrap() > now + 3_600
+    );
+}
+
+async fn an_ended_session_stays_ended(app: &App) {
+    let token = user_token(API_SECRET, "ada");
+    let begun = get(app, "/api/connection-id/", &token).await;
+    let cookie = begun.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
+    let with_cookie = [("cookie", cookie.as_str())];
+    let id = |answer: &Answer| answer.body["connection_id"].as_str().unwrap().to_owned();
+    let again = rooms(app, Method::GET, "/api/connection-id/", &token, &with_cookie).await;
+    assert_eq!(id(&again), id(&begun));
+    rooms(app, Method::DELETE, "/api/session/", &token, &with_cookie).await;
+    let after = rooms(app, Method::GET, "/api/connection-id/", &token, &with_cookie).await;
+    assert_ne!(id(&after), id(&begun));
+    assert!(after.header("set-cookie").is_some());
+    let gone = rooms(app, Method::GET, "/api/disconnected/", &token, &with_cookie).await;
+    assert_eq!(gone.body["disconnected"], true);
+}
+
+async fn an_issuers_email_is_not_published(app: &App) {
+    let token = sign(API_SECRET, &json!({"sub": "grace", "email": "grace@example.org"}));
+    assert_eq!(get(app, "/api/user/", &token).await.body, json!({"id": "grace", "username": "grace"}));
+    let found = app.server().query("/users", json!({"filter_conditions": {"id": "grace"}})).await.ok();
+    assert!(!found.to_string().contains("example.org"), "{found}");
+}
+
+async fn whoever_was_removed_stays_out_of_an_open_room(app: &App) {
+    app.people(["ada", "mallory"]).await;
+    let [ada, mallory] = ["ada", "mallory"].map(|id| user_token(API_SECRET, id));
+    assert_eq!(get(app, "/api/rooms/general/messages/", &ada).await.status, 200);
+    assert_eq!(get(app, "/api/rooms/general/messages/", &mallory).await.status, 200);
+    let (socket, _) = room_socket(app, &format!("/ws/general/?token={mallory}")).await;
+    let mut socket = socket.expect("an open room");
+    app.server().post("/channels/messaging/general", json!({"remove_members": ["mallory"]})).await.ok();
+    assert_eq!(get(app, "/api/rooms/general/messages/", &mallory).await.status, 403);
+    app.user_at(0, "ada").say("messaging:general", "without mallory").await;
+    let heard = heard_by(&mut socket).await;
+    assert!(!heard.iter().any(|frame| frame.to_string().contains("without mallory")), "{heard:#?}");
+    assert!(room_socket(app, &format!("/ws/general/?token={mallory}")).await.0.is_none());
+    // Who is let in again is in; who goes by itself may come back.
+    app.server().post("/channels/messaging/general", json!({"add_members": ["mallory"]})).await.ok();
+    assert_eq!(get(app, "/api/rooms/general/messages/", &mallory).await.status, 200);
+    let leave = json!({"remove_members": ["mallory"]});
+    app.user_at(0, "mallory").post("/channels/messaging/general", leave).await.ok();
+    assert_eq!(get(app, "/api/rooms/general/messages/", &mallory).await.status, 200);
+}
+
+async fn a_host_that_is_a_name_is_not_believed(app: &App) {
+    let token = user_token(API_SECRET, "ada");
+    let answer = rooms(app, Method::GET, "/api/ws-auth/", &token, &[("host", "evil.example")]).await;
+    let url = answer.body["auth"].as_str().unwrap().to_owned();
+    assert!(!url.contains("evil.example") && url.contains("/ws/?token="), "{url}");
+    assert!(get(app, "/api/ws-auth/", &token).await.body["auth"].as_str().unwrap().contains(&app.base(0)[7..]));
+}
+
+/// A test of the rooms surface.
+macro_rules! with_rooms {
+    ($($name:ident),* $(,)?) => {
+        mod of_rooms {
+            $(#[tokio::test]
+            async fn $name() {
+                for engine in [testkit::Engine::Memory, testkit::Engine::Redis] {
+                    let app = testkit::App::start_with(engine, 1, &[("MILLRACE_ROOMS__ENABLED", "true")]).await;
+                    super::$name(&app).await;
+                    app.stop().await;
+                }
+            })*
+        }
+    };
+}
+
+async fn what_clients_make_up_is_not_taken_for_ours(app: &App) {
+    let ada = app.person("ada").await;
+    get(app, "/api/rooms/general/messages/", &user_token(API_SECRET, "ada")).await;
+    let (socket, _) = room_socket(app, &format!("/ws/general/?token={}", user_token(API_SECRET, "ada"))).await;
+    let mut socket = socket.expect("a room");
+    let mut ear = ada.listen().await;
+    watch(&ada, "messaging:general").await;
+    let settings = app.ctx(0).caches.app();
+    let words = [
+        "app",
+        "channel_type",
+        "member",
+        "user",
+        "channel",
+        "editing.state",
+        "push.subscription.registered",
+        "ai_indicator.update",
+        "ai_indicator.clear",
+        "read",
+        "user.join",
+        "custom",
+    ];
+    let made_up: Vec<&str> = words.into_iter().filter(|kind| *kind != "user.join").collect();
+    for kind in &made_up {
+        ada.post("/channels/messaging/general/event", json!({"event": {"type": kind}})).await.ok();
+        // Stream's clients hear the word as it was said.
+        ear.hear(kind).await;
+    }
+    let refused = ada.post("/channels/messaging/general/event", json!({"event": {"type": "user.join"}})).await;
+    assert_eq!(refused.refused(), (400, 18));
+    for kind in ["app", "channel_type", "user"] {
+        app.server().post("/users/ada/event", json!({"event": {"type": kind}})).await.ok();
+        ear.hear(kind).await;
+    }
+    assert!(Arc::ptr_eq(&settings, &app.ctx(0).caches.app()), "the settings were read again");
+    let heard = heard_by(&mut socket).await;
+    let kinds: HashSet<&str> = heard.iter().filter_map(|frame| frame["type"].as_str()).collect();
+    assert!(kinds.is_disjoint(&made_up.iter().copied().collect()), "{kinds:?}");
+    // A server that runs an agent is heard.
+    let thinking = json!({"event": {"type": "ai_indicator.update", "ai_state": "AI_STATE_THINKING", "user_id": "ada"}});
+    app.server().post("/channels/messaging/general/event", thinking).await.ok();
+    let heard = heard_by(&mut socket).await;
+    assert!(heard.iter().any(|frame| frame["type"] == "ai_indicator.update"), "{heard:#?}");
+}
+
+#[tokio::test]
+async fn development_is_for_this_machine() {
+    let secret = millrace::config::DEVELOPMENT_API_SECRET;
+    let settings = [("MILLRACE_API_SECRET", secret), ("MILLRACE_DEMO", "true")];
+    let app = App::start_with(Engine::Memory, 1, &settings).await;
+    let port = app.base(0).rsplit_once(':').unwrap().1.to_owned();
+    let local = format!("localhost:{port}");
+    let page = format!("http://{local}");
+    let session = "/demo/session.json";
+    for (path, headers, welcome) in [
+        (session, &[][..], true),
+        (session, &[("host", local.as_str()), ("origin", page.as_str()), ("sec-fetch-site", "same-origin")][..], true),
+        (session, &[("host", "evil.example")], false),
+        (session, &[("host", "localhost.evil.example:8000")], false),
+        (session, &[("origin", "https://evil.example")], false),
+        (session, &[("origin", "null")], false),
+        (session, &[("sec-fetch-site", "cross-site")], false),
+        // Another page of this machine may call, but is not handed a token.
+        (session, &[("host", local.as_str()), ("origin", "http://localhost:3000")], false),
+        ("/healthz", &[("host", local.as_str()), ("origin", "http://localhost:3000")], true),
+        ("/healthz", &[("origin", "https://evil.example")], false),
+        ("/demo/app.js", &[("host", "evil.example")], false),
+    ] {
+        let answer = rooms(&app, Method::GET, path, "none", headers).await;
+        assert_eq!(answer.is_success(), welcome, "{path} {headers:?}: {}", answer.text);
+        assert!(welcome || !answer.text.contains("token\":"), "{}", answer.text);
+    }
+    // A page that has signed a token with the secret that everybody knows is as far as before.
+    let foreign = [("origin", "https://evil.example")];
+    let forged = sign(secret, &json!({"server": true}));
+    let url = format!("/app?api_key={API_KEY}&stream-auth-type=jwt&authorization={forged}");
+    assert_eq!(rooms(&app, Method::GET, &url, "none", &foreign).await.status, 403);
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn metrics_are_not_for_everybody() {
+    let token = "a token for prometheus";
+    for (settings, with, without) in [
+        (&[][..], 200, 200),
+        (&[("MILLRACE_METRICS__TOKEN", token)], 200, 401),
+        (&[("MILLRACE_LISTEN", "0.0.0.0:0")], 401, 401),
+        (&[("MILLRACE_LISTEN", "0.0.0.0:0"), ("MILLRACE_METRICS__TOKEN", token)], 200, 401),
+    ] {
+        let app = App::start_with(Engine::Memory, 1, settings).await;
+        assert_eq!(get(&app, "/metrics", token).await.status, with, "{settings:?}");
+        assert_eq!(get(&app, "/metrics", "another token").await.status, without, "{settings:?}");
+        app.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn one_address_makes_few_guests() {
+    let app = App::start_with(Engine::Memory, 1, &[("MILLRACE_TRUSTED_PROXIES", "127.0.0.1")]).await;
+    let ask = async |from: &str| {
+        let request = app.stranger().client.request(Method::POST, "/guest").json(&json!({"user": {"id": "visitor"}}));
+        app.stranger().client.send(request.header("x-forwarded-for", from)).await.unwrap()
+    };
+    let mut made = 0;
+    let refused = loop {
+        let answer = ask("198.51.100.7").await;
+        if !answer.is_success() {
+            break answer;
+        }
+        made += 1;
+    };
+    assert_eq!((made, refused.status, refused.code()), (100, 429, 9));
+    assert!(ask("203.0.113.9, 198.51.100.7").await.status == 429, "what the client wrote itself was believed");
+    assert!(ask("198.51.100.8").await.is_success());
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn uploads_are_the_nodes_alone() {
+    let app = App::start(Engine::Memory).await;
+    let uploads = std::fs::metadata(app.data_dir().join("uploads")).unwrap();
+    assert_eq!(uploads.permissions().mode() & 0o777, 0o700);
+    app.stop().await;
+}
+
+on_both_engines!(
+    somebody_anonymous_is_nobody,
+    an_anonymous_socket_hears_nothing_of_a_later_user,
+    nobody_gives_itself_a_role,
+    names_made_of_members_are_not_taken_by_hand,
+    a_newcomer_inherits_nothing,
+    a_conversation_is_made_anew_by_those_who_have_it,
+    a_truncation_removes_in_pieces,
+    a_message_along_obeys_the_rules,
+);
+
+with_rooms!(
+    a_ticket_opens_a_socket_and_nothing_else,
+    a_short_token_buys_no_longer_one,
+    an_ended_session_stays_ended,
+    an_issuers_email_is_not_published,
+    whoever_was_removed_stays_out_of_an_open_room,
+    a_host_that_is_a_name_is_not_believed,
+    what_clients_make_up_is_not_taken_for_ours,
+);

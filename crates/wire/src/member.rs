@@ -98,6 +98,18 @@ pub struct MemberFields {
 }
 
 impl MemberRequest {
+    /// Empty when the client gave none.
+    pub fn user_id(&self) -> &str {
+        match self {
+            Self::Id(id) => id,
+            Self::Member(member) => match (&member.user_id, &member.user) {
+                (Some(id), _) => id,
+                (None, Some(user)) => &user.id,
+                (None, None) => "",
+            },
+        }
+    }
+
     /// The user's id, role and custom data; the id is empty when the client gave none.
     pub fn into_parts(self) -> (String, Option<String>, Custom) {
         match self {

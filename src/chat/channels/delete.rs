@@ -1,4 +1,7 @@
-//! Deleting a channel: softly (it can be made again, empty) or for good.
+//! Deleting a channel: softly (its name stays its maker's, who can make an empty one of that name) or for good.
+//!
+//! For good means that nobody finds it any more when the call returns; its rows are taken away afterwards, in pieces
+//! (store/removals.rs).
 
 use std::sync::Arc;
 
@@ -34,7 +37,9 @@ pub async fn delete_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, hard: bool) -
     let mut event = event_with_channel("channel.deleted", &channel, &write.head, &people, write.now());
     event.user = caller.user_id().map(|id| people.get(id));
     write.event(Event::new(&event, Audience::CHANNEL)?);
-    let told = if hard { write.delete_for_good().await? } else { write.commit().await? };
-    ctx.announcer.tell(told).await;
+    if hard {
+        write.bury().await?;
+    }
+    ctx.announcer.tell(write.commit().await?).await;
     event.channel.ok_or_else(|| Error::internal("the event was made with its channel"))
 }

@@ -20,7 +20,7 @@ use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::events::{Audience, Event};
 use crate::limits;
-use crate::store::channels::NewChannel;
+use crate::store::channels::{Channel, Creation, NewChannel};
 use crate::store::members::MemberPage;
 
 /// Answers a channel's state; creates the channel if there is none, makes the connection watch it if that is asked for.
@@ -44,11 +44,11 @@ pub async fn get_or_create(
         Some(id) => Cid::new(channel_type, id)?,
         None => distinct_cid_of(channel_type, &data.members)?,
     };
-    let channel = match ctx.caches.channel(&cid).await? {
+    let channel = match access::find_channel(ctx, &cid).await? {
         Some(channel) if channel.row.deleted_at.is_none() => {
             access::channel(ctx, caller, &cid, Action::ReadChannel).await?.channel
         }
-        found => create(ctx, caller, &cid, found, data, request.hide_for_creator == Some(true)).await?,
+        _ => create(ctx, caller, &cid, data, request.hide_for_creator == Some(true)).await?,
     };
     let connection = request.connection_id.as_deref();
     if request.watch == Some(true) {
@@ -92,7 +92,7 @@ fn wanted_of(request: &GetOrCreateChannelRequest) -> Result<Wanted> {
 /// # Errors
 /// Nobody is named, or somebody without a name.
 pub fn distinct_cid_of(channel_type: &str, members: &[MemberRequest]) -> Result<Cid> {
-    let mut members: Vec<String> = members.iter().map(|member| member.clone().into_parts().0).collect();
+    let mut members: Vec<String> = members.iter().map(|member| member.user_id().to_owned()).collect();
     members.sort_unstable();
     members.dedup();
     if members.is_empty() || members.iter().any(String::is_empty) {
@@ -131,45 +131,38 @@ pub(super) fn new_channel(cid: &Cid, created_by: String, data: ChannelRequest) -
     })
 }
 
-/// Creates the channel, or brings a deleted one back, empty.
+/// Creates the channel. In the place of a deleted one comes another, which has nothing of it but the name.
 async fn create(
     ctx: &Ctx,
     caller: &Caller,
     cid: &Cid,
-    deleted: Option<Arc<LoadedChannel>>,
     mut data: ChannelRequest,
     hide_for_creator: bool,
 ) -> Result<Arc<LoadedChannel>> {
+    check_name(cid, &data)?;
     let creator = creator(ctx, caller, &data).await?;
     let created_by = creator.acting()?.id.clone();
-    check_creation(ctx, caller, cid, deleted.is_some(), &data, &created_by)?;
+    let takes_part = data.members.iter().any(|member| member.user_id() == created_by);
+    check_creation(ctx, caller, cid, takes_part)?;
     if !caller.is_server() {
         // Settings that a client may not change later it may not choose at birth either.
         (data.config_overrides, data.disabled) = (None, None);
     }
     let invites = std::mem::take(&mut data.invites);
-    let members = NewMember::from_requests(std::mem::take(&mut data.members), None)?;
-    let invited = NewMember::from_requests(invites, Some("pending"))?;
+    let members = NewMember::from_requests(caller, std::mem::take(&mut data.members), None)?;
+    let invited = NewMember::from_requests(caller, invites, Some("pending"))?;
     let everybody = NewMember::merged(members, invited)?;
     change::check_users_exist(ctx, everybody.iter().map(|member| member.user_id.as_str())).await?;
     let new = new_channel(cid, created_by.clone(), data)?;
-    let (mut write, mut row, is_new) = ctx.store.create_channel(&new).await?;
-    if !is_new {
-        if row.deleted_at.is_none() {
-            // Somebody else was faster.
-            drop(write);
-            return Ok(access::channel(ctx, caller, cid, Action::ReadChannel).await?.channel);
-        }
-        let up_to = write.head.message_seq;
-        write.truncate_messages(up_to, false).await?;
-        write.clear_members().await?;
-        row.team = new.team;
-        row.created_by = new.created_by;
-        (row.custom, row.frozen, row.disabled, row.cooldown) = (new.custom, new.frozen, new.disabled, new.cooldown);
-        (row.filter_tags, row.config_overrides) = (new.filter_tags, new.config_overrides);
-        (row.truncated_at, row.truncated_by, row.deleted_at) = (None, None, None);
-        row = write.put_channel(&row).await?;
+    let mut creation = ctx.store.create_channel(&new).await?;
+    if let Some(deleted) = creation.take_if(|existing| !existing.is_new && existing.channel.deleted_at.is_some()) {
+        check_recreation(ctx, caller, &deleted.channel, takes_part)?;
+        creation = deleted.write.replace_channel(&new).await?;
     }
+    let Some(Creation { mut write, channel: mut row, .. }) = creation.filter(|creation| creation.is_new) else {
+        // Somebody else was faster.
+        return Ok(access::channel(ctx, caller, cid, Action::ReadChannel).await?.channel);
+    };
     let mut rows = Vec::with_capacity(everybody.len());
     for member in &everybody {
         let mut member = member.row(&write);
@@ -204,40 +197,57 @@ async fn creator(ctx: &Ctx, caller: &Caller, data: &ChannelRequest) -> Result<Ca
     Ok(named)
 }
 
-fn check_creation(
-    ctx: &Ctx,
-    caller: &Caller,
-    cid: &Cid,
-    again: bool,
-    data: &ChannelRequest,
-    created_by: &str,
-) -> Result<()> {
+/// Ids that begin with `!` are made here: of the members, for those who have no other name for what they share. Nobody takes one by
+/// naming it, and nobody comes into one by another way than having been there.
+fn check_name(cid: &Cid, data: &ChannelRequest) -> Result<()> {
+    if !cid.id().starts_with('!') {
+        return Ok(());
+    }
+    if distinct_cid_of(cid.channel_type(), &data.members).ok().as_ref() != Some(cid) {
+        return Err(Error::not_allowed(format!(
+            "the id {} is not one to be chosen: leave it out and name the members",
+            cid.id()
+        )));
+    }
+    let is_member = |invited: &MemberRequest| data.members.iter().any(|member| member.user_id() == invited.user_id());
+    if !data.invites.iter().all(is_member) {
+        return Err(Error::input("nobody else can be invited to a channel that is named by its members"));
+    }
+    Ok(())
+}
+
+/// `takes_part`: the creator is one of the members.
+fn check_creation(ctx: &Ctx, caller: &Caller, cid: &Cid, takes_part: bool) -> Result<()> {
+    // The creator will own it, so what owners may do counts.
+    check_grant(ctx, caller, cid, Action::CreateChannel, true)?;
+    if cid.is_distinct() && !takes_part {
+        check_grant(ctx, caller, cid, Action::CreateDistinctChannelForOthers, true)?;
+    }
+    Ok(())
+}
+
+/// The name of a deleted channel is still its maker's; one that is made of the members is theirs.
+fn check_recreation(ctx: &Ctx, caller: &Caller, deleted: &Channel, takes_part: bool) -> Result<()> {
+    let is_maker = deleted.created_by.as_deref() == caller.user_id();
+    let owner = is_maker || (deleted.cid.is_distinct() && takes_part);
+    check_grant(ctx, caller, &deleted.cid, Action::RecreateChannel, owner)
+}
+
+fn check_grant(ctx: &Ctx, caller: &Caller, cid: &Cid, action: Action, owner: bool) -> Result<()> {
     let app = ctx.caches.app();
     if caller.is_server() || app.disable_permissions_checks {
         return Ok(());
     }
     let user = caller.acting()?;
     let kind = &app.types[cid.channel_type()];
-    // The creator will own it, so what owners may do counts.
-    let may = |action| kind.grants.allow([user.role.as_str()], action, true);
-    let refused = |action: Action| {
-        Error::not_allowed(format!(
-            "User '{}' with role {} is not allowed to perform action {} in scope '{}'",
-            user.id,
-            user.role,
-            action.name(),
-            kind.name
-        ))
-    };
-    if again && !may(Action::RecreateChannel) {
-        return Err(refused(Action::RecreateChannel));
+    if kind.grants.allow([user.role.as_str()], action, owner) {
+        return Ok(());
     }
-    if !may(Action::CreateChannel) {
-        return Err(refused(Action::CreateChannel));
-    }
-    let takes_part = data.members.iter().any(|member| member.clone().into_parts().0 == created_by);
-    if cid.is_distinct() && !takes_part && !may(Action::CreateDistinctChannelForOthers) {
-        return Err(refused(Action::CreateDistinctChannelForOthers));
-    }
-    Ok(())
+    Err(Error::not_allowed(format!(
+        "User '{}' with role {} is not allowed to perform action {} in scope '{}'",
+        user.id,
+        user.role,
+        action.name(),
+        kind.name
+    )))
 }

@@ -235,7 +235,7 @@ impl Loaded {
     ) -> ChannelForViewer {
         let mute = self.mutes.get(&channel.row.id);
         // Capabilities are what the viewer may do, also where a server asks on its behalf.
-        let viewer = caller.user().map(|user| Caller::client(user.clone()));
+        let viewer = caller.as_client();
         let membership = own.map(|own| Arc::new(Membership::from(own)));
         let access = viewer.map(|viewer| ChannelAccess::of(ctx, &viewer, channel.clone(), membership));
         ChannelForViewer {

@@ -6,14 +6,15 @@ use serde_json::{Map, Value};
 use wire::Cid;
 use wire::channel::{CHANNEL_KEYS, ChannelRequest, UpdateChannelPartialRequest, UpdateChannelRequest};
 use wire::member::{Member as ShownMember, MemberRequest};
-use wire::message::{Message as ShownMessage, MessageRequest};
+use wire::message::{Message as ShownMessage, MessageRequest, MessageType};
 
 use super::{event_with_channel, lock, people_at_hand};
 use crate::access::caches::LoadedChannel;
 use crate::access::{self, Action, Caller, ChannelAccess};
 use crate::chat::members::change::{self, MEMBER_ROLE, MODERATOR_ROLE, NewMember};
 use crate::chat::messages::draft::Draft;
-use crate::chat::messages::send::new_message;
+use crate::chat::messages::policy;
+use crate::chat::messages::send::{check_cooldown, new_message};
 use crate::chat::render::{self, People};
 use crate::chat::{custom, messages};
 use crate::ctx::Ctx;
@@ -45,8 +46,8 @@ pub async fn update_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, request: Upda
         _ => None,
     };
     let added = NewMember::merged(
-        NewMember::from_requests(request.add_members, None)?,
-        NewMember::from_requests(request.invites, Some("pending"))?,
+        NewMember::from_requests(caller, request.add_members, None)?,
+        NewMember::from_requests(caller, request.invites, Some("pending"))?,
     )?;
     let moderators = roles(request.add_moderators, Some(MODERATOR_ROLE))?;
     let demoted = roles(request.demote_moderators, Some(MEMBER_ROLE))?;
@@ -61,7 +62,7 @@ pub async fn update_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, request: Upda
     let joining =
         added.iter().map(|member| member.user_id.as_str()).chain(moderators.iter().map(|(id, _)| id.as_str()));
     change::check_users_exist(ctx, joining).await?;
-    let draft = parse_message(ctx, caller, &access, request.message).await?;
+    let mut draft = parse_message(ctx, caller, &access, request.message).await?;
 
     let named: Vec<String> = added
         .iter()
@@ -69,7 +70,7 @@ pub async fn update_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, request: Upda
         .chain(moderators.iter().chain(&demoted).chain(&assigned).map(|(id, _)| id.clone()))
         .chain(removed.iter().cloned())
         .chain(caller.user_id().map(Into::into))
-        .chain(draft.iter().map(|(_, author)| author.clone()))
+        .chain(draft.iter().map(|along| along.author.clone()))
         .collect();
     let missing = || Error::not_found(format!("Can't find channel with id {cid}"));
     let mut write = lock(ctx, &access.channel, named).await?.ok_or_else(missing)?;
@@ -100,15 +101,22 @@ pub async fn update_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, request: Upda
     change::assign(ctx, &mut write, &channel, &assigned, false).await?;
     let answer = request.accept_invite == Some(true);
     if answer || request.reject_invite == Some(true) {
-        change::answer_invite(ctx, &mut write, &channel, &caller.acting()?.id, answer).await?;
+        let is_news = change::answer_invite(ctx, &mut write, &channel, &caller.acting()?.id, answer).await?;
+        // Who answers again has already said what there was to say.
+        draft = draft.filter(|_| is_news);
     }
     more -= change::remove(ctx, &mut write, &channel, &removed).await?;
+    // Who goes by itself may come back by itself.
+    let is_other = |id: &String| caller.user_id() != Some(id);
+    let joined = added.into_iter().map(|member| member.user_id).chain(moderators.into_iter().map(|(id, _)| id));
+    write.let_in(&joined.filter(is_other).collect::<Vec<_>>()).await?;
+    write.shut_out(&removed.into_iter().filter(is_other).collect::<Vec<_>>()).await?;
     if more != 0 {
         let row = write.change_member_count(more).await?;
         channel = Arc::new(LoadedChannel::new(row, &ctx.caches.app()));
     }
     let message = match draft {
-        Some((draft, author)) => Some(add_message(ctx, &mut write, &channel, &draft, &author).await?),
+        Some(said) => Some(add_message(ctx, &mut write, &channel, said).await?),
         None => None,
     };
     if data_changed || message.is_some() {
@@ -160,7 +168,6 @@ fn check_allowed(caller: &Caller, access: &ChannelAccess, request: &UpdateChanne
         let ids = ids(members);
         ids.len() == 1 && caller.user_id() == Some(ids[0].as_str())
     };
-    let answers_invite = request.accept_invite == Some(true) || request.reject_invite == Some(true);
     if let Some(data) = &request.data {
         access.require(Action::UpdateChannel)?;
         if data.frozen.is_some_and(|frozen| frozen != access.channel.row.frozen) {
@@ -173,14 +180,10 @@ fn check_allowed(caller: &Caller, access: &ChannelAccess, request: &UpdateChanne
     if request.cooldown.is_some() {
         access.require(Action::UpdateChannelCooldown)?;
     }
-    if !request.add_members.is_empty() {
-        if !(only_oneself(&request.add_members) && access.allows(Action::AddOwnChannelMembership)) {
-            access.require(Action::UpdateChannelMembers)?;
-        }
-        // A role is given by servers, not taken.
-        if !caller.is_server() && request.add_members.iter().any(|member| member.clone().into_parts().1.is_some()) {
-            return Err(Error::not_allowed("only servers give channel roles"));
-        }
+    if !request.add_members.is_empty()
+        && (!only_oneself(&request.add_members) || !access.allows(Action::AddOwnChannelMembership))
+    {
+        access.require(Action::UpdateChannelMembers)?;
     }
     if !request.invites.is_empty() {
         access.require(Action::UpdateChannelMembers)?;
@@ -195,13 +198,6 @@ fn check_allowed(caller: &Caller, access: &ChannelAccess, request: &UpdateChanne
     }
     if !request.add_filter_tags.is_empty() || !request.remove_filter_tags.is_empty() {
         access.require(Action::UpdateChannel)?;
-    }
-    if request.message.is_some()
-        && !answers_invite
-        && request.add_members.is_empty()
-        && request.remove_members.is_empty()
-    {
-        access.require(Action::CreateMessage)?;
     }
     Ok(())
 }
@@ -294,7 +290,16 @@ fn checked_cooldown(seconds: i64) -> Result<i32> {
     }
 }
 
-/// The message that goes with a change of the channel: a system message.
+/// A message that goes with a change of the channel.
+pub(super) struct Along {
+    draft: Draft,
+    author: String,
+    shadowed: bool,
+    /// Where the author must wait between messages.
+    slow: Option<ChannelAccess>,
+}
+
+/// The message that goes with a change of the channel: a system message, for which the rules are those of any other.
 ///
 /// # Errors
 /// It could not be sent, or nobody is named as its author.
@@ -303,32 +308,42 @@ pub(super) async fn parse_message(
     caller: &Caller,
     access: &ChannelAccess,
     request: Option<MessageRequest>,
-) -> Result<Option<(Draft, String)>> {
-    let Some(request) = request else {
+) -> Result<Option<Along>> {
+    let Some(mut request) = request else {
         return Ok(None);
     };
+    (request.parent_id, request.quoted_message_id) = (None, None);
     let author = caller.clone().acting_as(ctx, request.user_id.as_deref(), request.user.as_ref()).await?;
-    let author = author.acting()?.id.clone();
+    let id = author.acting()?.id.clone();
     let mut draft = Draft::parse(request, access.channel.config.max_message_length, caller.is_server())?;
-    draft.kind = wire::message::MessageType::System;
-    (draft.parent_id, draft.pinned) = (None, false);
-    Ok(Some((draft, author)))
+    draft.pinned = false;
+    // That it is a system message is not the author's choice, and needs no grant.
+    draft.kind = MessageType::Regular;
+    let now = ctx.clock.now();
+    access.require(Action::CreateMessage)?;
+    policy::check_send(access, &author, &draft, now)?;
+    draft.kind = MessageType::System;
+    let slow = policy::needs_cooldown(access, &author).then(|| access.clone());
+    Ok(Some(Along { draft, author: id, shadowed: policy::is_shadowed(access, &author, now), slow }))
 }
 
 /// Writes the message that goes with a change.
 ///
 /// # Errors
-/// Its id is taken.
+/// Its id is taken, or its author must wait.
 pub(super) async fn add_message(
     ctx: &Ctx,
     write: &mut ChannelWrite,
     channel: &LoadedChannel,
-    draft: &Draft,
-    author: &str,
+    said: Along,
 ) -> Result<ShownMessage> {
-    let effects =
-        Effects { shows_channel: true, moves_last_message: !channel.config.skip_last_msg_update_for_system_msgs };
-    let row = write.insert_message(&new_message(draft, author, false, None), effects).await?;
+    let Along { draft, author, shadowed, slow } = said;
+    if let Some(access) = slow {
+        check_cooldown(write, &access, &author).await?;
+    }
+    let moves_last_message = !shadowed && !channel.config.skip_last_msg_update_for_system_msgs;
+    let effects = Effects { shows_channel: !shadowed, moves_last_message };
+    let row = write.insert_message(&new_message(&draft, &author, shadowed, None), effects).await?;
     let row = row.ok_or_else(|| Error::input(format!("a message with id {} already exists", draft.id)))?;
     let shown = render::messages::at_hand(ctx, write, &row, &channel.row.cid).await?;
     let mut event = messages::body("message.new", channel, shown.clone(), write.now());

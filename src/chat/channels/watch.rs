@@ -28,9 +28,9 @@ pub async fn watch(
 ) -> Result<()> {
     let (connection, user) = require_connection(caller, connection_id)?;
     let wish = Wish::Watch { channels: channels.iter().map(|channel| channel.row.id).collect() };
-    let watched = ctx.remote.fulfil(&ctx.realtime, &*ctx.engine.bus, connection, user, wish).await;
+    let watched = ctx.remote.fulfil(&ctx.realtime, &*ctx.engine.bus, connection, &user.id, wish).await;
     for watched in watched.map_err(|_| no_connection())? {
-        tell(ctx, "user.watching.start", caller.acting()?, &watched).await;
+        tell(ctx, "user.watching.start", user, &watched).await;
     }
     Ok(())
 }
@@ -43,9 +43,9 @@ pub async fn stop_watching(ctx: &Ctx, caller: &Caller, connection_id: Option<&st
     let access = access::channel(ctx, caller, cid, Action::ReadChannel).await?;
     let (connection, user) = require_connection(caller, connection_id)?;
     let wish = Wish::Unwatch { channels: vec![access.key()] };
-    let stopped = ctx.remote.fulfil(&ctx.realtime, &*ctx.engine.bus, connection, user, wish).await;
+    let stopped = ctx.remote.fulfil(&ctx.realtime, &*ctx.engine.bus, connection, &user.id, wish).await;
     for watched in stopped.map_err(|_| no_connection())? {
-        tell(ctx, "user.watching.stop", caller.acting()?, &watched).await;
+        tell(ctx, "user.watching.stop", user, &watched).await;
     }
     Ok(())
 }

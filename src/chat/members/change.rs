@@ -7,6 +7,7 @@ use wire::Timestamp;
 use wire::event::ChannelFields;
 use wire::member::MemberRequest;
 
+use crate::access::Caller;
 use crate::access::caches::LoadedChannel;
 use crate::access::caller::check_user_id;
 use crate::chat::channels::{event_with_channel, people_at_hand};
@@ -32,9 +33,15 @@ pub struct NewMember {
 }
 
 impl NewMember {
+    /// The one way from requests to memberships, so that nobody but a server chooses a role, whatever the call.
+    ///
     /// # Errors
-    /// Too many, or one that cannot be.
-    pub fn from_requests(requests: Vec<MemberRequest>, invite: Option<&'static str>) -> Result<Vec<Self>> {
+    /// Too many, or one that cannot be, or with a role that a client chose.
+    pub fn from_requests(
+        caller: &Caller,
+        requests: Vec<MemberRequest>,
+        invite: Option<&'static str>,
+    ) -> Result<Vec<Self>> {
         if requests.len() > limits::MEMBERS_PER_CALL_MAX {
             return Err(Error::input(format!(
                 "at most {} members can be named in one call",
@@ -46,6 +53,10 @@ impl NewMember {
             check_user_id(&user_id)?;
             if let Some(role) = &channel_role {
                 check_role(role)?;
+                // Clients send whole members back: the role that everybody begins with is no choice.
+                if role != MEMBER_ROLE && !caller.is_server() {
+                    return Err(Error::not_allowed("only servers give channel roles"));
+                }
             }
             custom::check(&custom.0, limits::CUSTOM_BYTES_MAX, "member")?;
             Ok(Self { user_id, channel_role, custom: custom.0, invite })
@@ -183,19 +194,25 @@ pub async fn assign(
     Ok(added)
 }
 
-/// Accepts or rejects the invite of a member.
+/// Accepts or rejects the invite of a member. Answering again as before is no news, and changes nothing.
 ///
 /// # Errors
-/// There is no invite.
+/// There is no invite, or it has been answered otherwise.
 pub async fn answer_invite(
     ctx: &Ctx,
     write: &mut ChannelWrite,
     channel: &LoadedChannel,
     user_id: &str,
     accept: bool,
-) -> Result<()> {
+) -> Result<bool> {
     let member = write.members(&[user_id.to_owned()]).await?.pop().filter(|member| member.invite.is_some());
     let mut member = member.ok_or_else(|| Error::input(format!("user {user_id} has no invite to this channel")))?;
+    let wished = if accept { "accepted" } else { "rejected" };
+    match member.invite.as_deref() {
+        Some("pending") => {}
+        Some(answered) if answered == wished => return Ok(false),
+        _ => return Err(Error::input(format!("user {user_id} has answered the invite to this channel already"))),
+    }
     let now = write.now();
     if accept {
         member.invite = Some("accepted".into());
@@ -207,7 +224,8 @@ pub async fn answer_invite(
     let row = write.put_member(&member).await?;
     tell(ctx, write, channel, "member.updated", &row).await?;
     let kind = if accept { "notification.invite_accepted" } else { "notification.invite_rejected" };
-    tell_one(ctx, write, channel, kind, &row).await
+    tell_one(ctx, write, channel, kind, &row).await?;
+    Ok(true)
 }
 
 async fn member_event(

@@ -196,7 +196,13 @@ async fn send_under_lock(
     Ok(shown)
 }
 
-async fn check_cooldown(write: &mut ChannelWrite, access: &ChannelAccess, author: &str) -> Result<()> {
+/// # Errors
+/// The author has written too lately.
+pub(in crate::chat) async fn check_cooldown(
+    write: &mut ChannelWrite,
+    access: &ChannelAccess,
+    author: &str,
+) -> Result<()> {
     let seconds = i64::from(access.channel.row.cooldown);
     let since = write.now().plus_seconds(-seconds);
     if write.has_message_since(author, since).await? {

@@ -1,8 +1,8 @@
 //! The door of a room.
 //!
-//! A room is made when somebody first comes, and is open: whoever comes becomes a member. A channel that was made elsewhere
-//! with members of its own is as closed as it was made: only `open_room` in a channel's data opens it, and only those who may
-//! change the channel set that.
+//! A room is made when somebody first comes, and is open: whoever comes becomes a member, but for those whom others have removed;
+//! they come back when they are added. A channel that was made elsewhere with members of its own is as closed as it was
+//! made: only `open_room` in a channel's data opens it, and only those who may change the channel set that.
 
 use std::sync::Arc;
 
@@ -58,12 +58,13 @@ pub async fn make(ctx: &Ctx, caller: &Caller, cid: &Cid, name: Option<&str>, ope
 /// Makes the caller a member of an open room.
 async fn join(ctx: &Ctx, caller: &Caller, cid: &Cid) -> Result<Arc<LoadedChannel>> {
     let refused = || Error::not_allowed(format!("{cid} is not open to you"));
-    let channel = ctx.caches.channel(cid).await?.ok_or_else(refused)?;
-    if channel.row.custom.get(OPEN) != Some(&true.into()) {
+    let channel = access::find_channel(ctx, cid).await?.ok_or_else(refused)?;
+    let user = &caller.acting()?.id;
+    if channel.row.custom.get(OPEN) != Some(&true.into()) || ctx.store.is_shut_out(channel.row.id, user).await? {
         return Err(refused());
     }
     // Nobody may add oneself to a channel; the room does that.
-    let request: UpdateChannelRequest = serde_json::from_value(json!({"add_members": [caller.acting()?.id]}))?;
+    let request: UpdateChannelRequest = serde_json::from_value(json!({"add_members": [user]}))?;
     Box::pin(update::update_channel(ctx, &Caller::server(), cid, request)).await?;
     Ok(access::channel(ctx, caller, cid, Action::ReadChannel).await?.channel)
 }

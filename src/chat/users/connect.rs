@@ -51,11 +51,6 @@ pub async fn connecting_user(ctx: &Ctx, user_id: &str, details: Option<UserReque
     Ok(Arc::new(row))
 }
 
-/// A user without a token: it lasts as long as its connection and leaves nothing behind.
-pub fn anonymous_user(ctx: &Ctx, user_id: &str) -> Arc<User> {
-    Arc::new(User::new(user_id, ANONYMOUS_ROLE, ctx.clock.now()))
-}
-
 /// # Errors
 /// The user is deleted or deactivated.
 pub fn check_active(user: &User) -> Result<()> {
@@ -92,10 +87,12 @@ pub async fn connected(ctx: &Ctx, connection: Arc<Connection>, user: &User) -> R
 /// Lets a connection go and tells those who watched with it and who follow the user.
 pub async fn disconnected(ctx: &Ctx, connection: &Connection) {
     let Closed { unwatched, went_offline } = ctx.realtime.close(connection).await;
-    let user = match ctx.caches.user(&connection.user_id).await {
-        Ok(Some(user)) => user,
-        _ => anonymous_user(ctx, &connection.user_id),
+    // Somebody anonymous has no row; of a user whose row cannot be read no more is said than the id.
+    let without_row = || {
+        let role = if connection.counts_as_presence { USER_ROLE } else { ANONYMOUS_ROLE };
+        Arc::new(User::new(&connection.user_id, role, ctx.clock.now()))
     };
+    let user = ctx.caches.user(&connection.user_id).await.ok().flatten().unwrap_or_else(without_row);
     for watched in unwatched {
         watch::tell(ctx, "user.watching.stop", &user, &watched).await;
     }

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::limits;
 use crate::realtime::remote::Wish;
 use crate::store::query::users::{USER_SCHEMA, UserQuery};
+use crate::store::users::User;
 
 /// Finds users.
 ///
@@ -62,7 +63,7 @@ pub fn checked_offset(offset: Option<i64>, most: i64) -> Result<i64> {
 pub async fn follow(ctx: &Ctx, caller: &Caller, connection_id: Option<&str>, users: Vec<String>) -> Result<()> {
     let (connection, user) = require_connection(caller, connection_id)?;
     let wish = Wish::Follow { users };
-    let done = ctx.remote.fulfil(&ctx.realtime, &*ctx.engine.bus, connection, user, wish).await;
+    let done = ctx.remote.fulfil(&ctx.realtime, &*ctx.engine.bus, connection, &user.id, wish).await;
     done.map(|_| ()).map_err(|_| no_connection())
 }
 
@@ -70,8 +71,8 @@ pub async fn follow(ctx: &Ctx, caller: &Caller, connection_id: Option<&str>, use
 ///
 /// # Errors
 /// Code 4, in the words that clients know.
-pub fn require_connection<'a>(caller: &'a Caller, connection_id: Option<&'a str>) -> Result<(&'a str, &'a str)> {
-    match (connection_id.filter(|id| !id.is_empty()), caller.user_id()) {
+pub fn require_connection<'a>(caller: &'a Caller, connection_id: Option<&'a str>) -> Result<(&'a str, &'a User)> {
+    match (connection_id.filter(|id| !id.is_empty()), caller.user()) {
         (Some(connection), Some(user)) => Ok((connection, user)),
         _ => Err(Error::input(
             "Watch or Presence requires an active websocket connection, please make sure to include your websocket connection_id",

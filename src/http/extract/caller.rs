@@ -12,12 +12,14 @@ use super::{form_pairs, query_param};
 use crate::access::Caller;
 use crate::access::caller::{check_revoked, check_user_id};
 use crate::access::token::Claims;
-use crate::chat::users::connect::{anonymous_user, check_active};
+use crate::chat::users::connect::check_active;
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
-use crate::http::middleware::observe::Facts;
 use crate::http::rate_limits;
 use crate::store::users::User;
+
+/// What somebody anonymous is called that gives itself no name.
+pub const NAMELESS: &str = "nameless";
 
 /// The authenticated caller. A server that names `user_id` in the query acts as that user.
 pub struct Auth(pub Caller);
@@ -31,13 +33,11 @@ impl FromRequestParts<Arc<Ctx>> for Auth {
         let caller = match identity {
             Identity::Server => Caller::server(),
             Identity::Anonymous => {
-                Caller::client(anonymous_user(ctx, credentials.user_id.as_deref().unwrap_or("!anon")))
+                Caller::anonymous(credentials.user_id.as_deref().unwrap_or(NAMELESS), ctx.clock.now())?
             }
             Identity::User { ref user, .. } => Caller::client(user.clone()),
         };
-        if let Some(facts) = parts.extensions.get::<Arc<Facts>>() {
-            rate_limits::check(ctx, facts, &caller, &parts.headers)?;
-        }
+        rate_limits::check(ctx, parts, &caller)?;
         let caller = match credentials.user_id.as_deref() {
             Some(id) if caller.is_server() => caller.acting_as(ctx, Some(id), None).await?,
             _ => caller,

@@ -14,13 +14,12 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use wire::user::{QueryUsersRequest, UserRequest};
 
-use super::auth::{RoomAuth, Session, renew_session};
+use super::auth::{self, RoomAuth, Session, renew_session};
 use super::{ok, shape};
 use crate::chat::rooms::things::{self, ThingKind};
 use crate::chat::users::connect::connecting_user;
 use crate::chat::users::query::query_users;
 use crate::ctx::Ctx;
-use crate::engine::Note;
 use crate::error::{Error, Result};
 use crate::http::extract::Body;
 use crate::http::public_url;
@@ -29,8 +28,8 @@ use crate::limits;
 /// A URL for a socket, with a token in it that is good for five minutes.
 pub async fn ws_auth(State(ctx): State<Arc<Ctx>>, auth: RoomAuth, headers: HeaderMap) -> Result<Json<Value>> {
     let now = ctx.clock.now().seconds();
-    let expires = now + limits::WS_AUTH_SECONDS;
-    let token = ctx.room_tokens.for_user(&auth.user.id, Some(now), Some(expires))?;
+    let expires = auth.end_of(now, limits::WS_AUTH_SECONDS);
+    let token = ctx.room_tokens.for_socket(&auth.user.id, auth.issued_at(), expires)?;
     let base = public_url::base(&ctx, &headers).replacen("http", "ws", 1);
     let expires = OffsetDateTime::from_unix_timestamp(expires).map_err(Error::internal)?;
     let expires = expires.format(&Rfc3339).map_err(Error::internal)?.replace('Z', "+00:00");
@@ -67,7 +66,7 @@ async fn in_session(
 /// Ends the browser's session.
 pub async fn end_session(State(ctx): State<Arc<Ctx>>, auth: RoomAuth, headers: HeaderMap) -> Result<StatusCode> {
     if let Some(session) = Session::existing(&ctx, &auth.user, &headers) {
-        ctx.engine.notes.remove(Note::Session { id: session }).await;
+        auth::end_session(&ctx, session).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }
@@ -84,22 +83,22 @@ pub async fn initialized(State(ctx): State<Arc<Ctx>>, auth: RoomAuth, headers: H
 
 async fn is_alive(ctx: &Ctx, auth: &RoomAuth, headers: &HeaderMap) -> bool {
     match Session::existing(ctx, &auth.user, headers) {
-        Some(id) => ctx.engine.notes.get(Note::Session { id }).await.is_some(),
+        Some(id) => auth::is_session_alive(ctx, id).await,
         None => ctx.engine.presence.online(std::slice::from_ref(&auth.user.id)).await.contains(&auth.user.id),
     }
 }
 
 /// Who one is for the Stream surface, and the token to show there.
 pub async fn token(State(ctx): State<Arc<Ctx>>, auth: RoomAuth) -> Result<Json<Value>> {
-    let now = ctx.clock.now().seconds();
-    let token = ctx.tokens.for_user(&auth.user.id, Some(now), Some(now + limits::ROOM_TOKEN_SECONDS))?;
+    let end = auth.end_of(ctx.clock.now().seconds(), limits::ROOM_TOKEN_SECONDS);
+    let token = ctx.tokens.for_user(&auth.user.id, auth.issued_at(), Some(end))?;
     Ok(Json(json!({"userID": auth.user.id, "userToken": token})))
 }
 
-/// A fresh token for this surface.
+/// Another token for this surface. It ends when the one that was shown ends, if that ends at all: only the issuer gives more time.
 pub async fn refresh_token(State(ctx): State<Arc<Ctx>>, auth: RoomAuth) -> Result<Json<Value>> {
-    let now = ctx.clock.now().seconds();
-    let token = ctx.room_tokens.for_user(&auth.user.id, Some(now), Some(now + limits::ROOM_TOKEN_SECONDS))?;
+    let end = auth.end_of(ctx.clock.now().seconds(), limits::ROOM_TOKEN_SECONDS);
+    let token = ctx.room_tokens.for_user(&auth.user.id, auth.issued_at(), Some(end))?;
     Ok(Json(json!({"token": token})))
 }
 

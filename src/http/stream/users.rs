@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::extract::State;
-use axum::http::{HeaderMap, Uri};
+use axum::http::Uri;
+use axum::http::request::Parts;
 use wire::user::{
     CreateGuestRequest, CreateGuestResponse, QueryUsersRequest, QueryUsersResponse, UpdateUsersPartialRequest,
     UpdateUsersRequest, UpdateUsersResponse,
@@ -12,12 +12,10 @@ use wire::user::{
 
 use crate::access::Caller;
 use crate::chat::users;
-use crate::chat::users::connect::anonymous_user;
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
-use crate::http::extract::caller::{Credentials, claims, connection_id};
+use crate::http::extract::caller::{Credentials, NAMELESS, claims, connection_id};
 use crate::http::extract::{Auth, Body, Payload};
-use crate::http::middleware::observe::Facts;
 use crate::http::rate_limits;
 use crate::http::reply::Reply;
 
@@ -65,15 +63,12 @@ pub async fn query_users(
     responses((status = 201, body = CreateGuestResponse)))]
 pub async fn create_guest(
     State(ctx): State<Arc<Ctx>>,
-    uri: Uri,
-    headers: HeaderMap,
-    Extension(facts): Extension<Arc<Facts>>,
+    parts: Parts,
     Body(request): Body<CreateGuestRequest>,
 ) -> Result<Reply<CreateGuestResponse>> {
-    let credentials = Credentials { anonymous: true, ..Credentials::of(&uri, &headers) };
+    let credentials = Credentials { anonymous: true, ..Credentials::of(&parts.uri, &parts.headers) };
     claims(&ctx, &credentials)?;
-    // All who ask for a guest are one caller to the limits: nothing else is known of them.
-    rate_limits::check(&ctx, &facts, &Caller::client(anonymous_user(&ctx, "!anon")), &headers)?;
+    rate_limits::check(&ctx, &parts, &Caller::anonymous(NAMELESS, ctx.clock.now())?)?;
     if ctx.caches.app().guest_user_creation_disabled {
         return Err(Error::not_allowed("guests are switched off"));
     }
