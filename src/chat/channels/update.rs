@@ -13,7 +13,7 @@ use crate::access::caches::LoadedChannel;
 use crate::access::{self, Action, Caller, ChannelAccess};
 use crate::chat::members::change::{self, MEMBER_ROLE, MODERATOR_ROLE, NewMember};
 use crate::chat::messages::draft::Draft;
-use crate::chat::messages::send::new_message;
+use crate::chat::messages::send::{new_message, quoted_message};
 use crate::chat::render::{self, People};
 use crate::chat::{custom, messages};
 use crate::ctx::Ctx;
@@ -304,6 +304,7 @@ pub(super) async fn parse_message(
     let mut draft = Draft::parse(request, access.channel.config.max_message_length, caller.is_server())?;
     draft.kind = wire::message::MessageType::System;
     (draft.parent_id, draft.pinned) = (None, false);
+    quoted_message(ctx, caller, access, draft.quoted_id.as_deref()).await?;
     Ok(Some((draft, author)))
 }
 
