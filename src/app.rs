@@ -11,6 +11,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Caches;
+use crate::access::revocation::Doubts;
 use crate::access::token::Tokens;
 use crate::chat::notifications::Notifications;
 use crate::clock::Clock;
@@ -131,7 +132,8 @@ impl Node {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let realtime =
             Realtime::start(&name, store.clone(), engine.clone(), dialects.clone(), notify, workers, clock.clone());
-        let (announcer, changes) = Announcer::new(caches.clone(), realtime.clone(), engine.clone());
+        let doubts = Arc::<Doubts>::default();
+        let (announcer, leaving) = Announcer::new(caches.clone(), realtime.clone(), engine.clone(), doubts.clone());
         let announcer = Arc::new(announcer);
         let (appender, mut background) = Appender::start(&store, config.writers, announcer.clone());
         let ctx = Arc::new(Ctx {
@@ -153,7 +155,7 @@ impl Node {
         });
         let twins = Arc::new(Notifications { ctx: OnceLock::from(Arc::downgrade(&ctx)) });
         background.spawn(notify::run(absences, twins, dialects));
-        background.spawn(jobs::doorkeeper::run(ctx.clone(), changes));
+        background.spawn(jobs::doorkeeper::run(ctx.clone(), leaving, doubts));
         background.spawn(jobs::housekeeping::run(ctx.clone()));
         background.spawn(jobs::push::run(ctx.clone()));
         if let Some(incoming) = incoming {

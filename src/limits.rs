@@ -95,6 +95,13 @@ pub const SYNC_OVERLAP: Duration = Duration::from_mins(1);
 /// Channels in one `/sync`.
 pub const SYNC_CHANNELS_MAX: usize = 255;
 
+// ---- Revocation
+
+/// Connections whose rights are checked with one question to Postgres, and before others have a turn.
+pub const RECHECK_BATCH: usize = 500;
+/// When rights that could not be checked are checked again: sockets end within five seconds of their rights.
+pub const RECHECK_AGAIN: Duration = Duration::from_secs(1);
+
 // ---- Caches. Short lives are the safety net: the bus and the relay tell nodes what to forget.
 
 pub const CACHE_LIFE: Duration = Duration::from_secs(30);

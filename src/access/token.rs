@@ -178,7 +178,9 @@ fn unverified(token: &str) -> Option<Claims> {
     let bytes =
         base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, payload.trim_end_matches('='))
             .ok()?;
-    serde_json::from_slice(&bytes).ok()
+    let claims: Claims = serde_json::from_slice(&bytes).ok()?;
+    // Its times are not checked, so it does not end either.
+    Some(Claims { exp: None, ..claims })
 }
 
 #[cfg(test)]

@@ -1,9 +1,13 @@
 //! What may it still: content that is hidden, and rights that are gone, on every path and every node.
 
+use millrace::events::Event;
 use serde_json::{Value, json};
-use testkit::{App, Person, on_both_engines};
+use testkit::app::API_SECRET;
+use testkit::client::{Socket, sign};
+use testkit::{App, Engine, PATIENCE, Person, on_both_engines};
+use tokio::time::timeout;
 
-use crate::{channel, path};
+use crate::{channel, path, watch};
 
 /// What nobody is to read who may not.
 const SECRET: &str = "the secret text";
@@ -117,7 +121,7 @@ async fn an_event_quotes_only_what_all_may_see(app: &App) {
     let [ada, grace, _linus] = app.people(["ada", "grace", "linus"]).await;
     channel(app, "messaging:lobby", &["ada", "grace", "linus"]).await;
     let mut ear = grace.listen().await;
-    crate::watch(&grace, "messaging:lobby").await;
+    watch(&grace, "messaging:lobby").await;
     let secret =
         json!({"message": {"id": "secret", "text": SECRET, "restricted_visibility": ["ada"], "user_id": "linus"}});
     app.server().post("/channels/messaging/lobby/message", secret).await.ok();
@@ -159,7 +163,7 @@ async fn a_late_commit_is_told(app: &App) {
 #[tokio::test]
 async fn catching_up_reads_no_more_than_it_tells() {
     use millrace::store::events::{EVENT_SPANS, NUMBERED_EVENTS, UNNUMBERED_EVENTS};
-    let app = App::start(testkit::Engine::Memory).await;
+    let app = App::start(Engine::Memory).await;
     app.people(["ada"]).await;
     channel(&app, "messaging:lobby", &["ada"]).await;
     app.sql(
@@ -193,4 +197,198 @@ async fn catching_up_reads_no_more_than_it_tells() {
     app.stop().await;
 }
 
-on_both_engines!(what_a_get_hides_no_other_door_shows, an_event_quotes_only_what_all_may_see, a_late_commit_is_told);
+/// Ways in which grace loses the right to read a channel, and whether she is a member of it.
+const LOST: &[(&str, bool)] = &[
+    ("user-role", false),
+    ("disabled", true),
+    ("own-grants", true),
+    ("type-grants", true),
+    ("member-role", true),
+    ("removal", true),
+    ("unchecked", false),
+    ("deletion", true),
+];
+
+/// Takes the right, at the first node.
+async fn take(server: &Person, way: &str, cid: &str) {
+    match way {
+        "user-role" => {
+            server.patch("/users", json!({"users": [{"id": "grace", "set": {"role": "outcast"}}]})).await.ok();
+        }
+        "disabled" => drop(server.patch(&path(cid), json!({"set": {"disabled": true}})).await.ok()),
+        "own-grants" => {
+            let grants = json!({"grants": {"channel_member": ["!read-channel"], "user": ["!read-channel-owner"]}});
+            server.patch(&path(cid), json!({"set": {"config_overrides": grants}})).await.ok();
+        }
+        "type-grants" => {
+            server.put("/channeltypes/type-grants", json!({"grants": {"channel_member": []}})).await.ok();
+        }
+        "member-role" => {
+            let role = json!({"assign_roles": [{"user_id": "grace", "channel_role": "outcast"}]});
+            server.post(&path(cid), role).await.ok();
+        }
+        "removal" => drop(server.post(&path(cid), json!({"remove_members": ["grace"]})).await.ok()),
+        "unchecked" => drop(server.patch("/app", json!({"disable_permissions_checks": false})).await.ok()),
+        _ => drop(server.delete(&path(cid)).await.ok()),
+    }
+}
+
+/// Whatever takes a right ends calls, watches and notifications, on a node that only hears of it.
+async fn a_right_that_is_gone_works_nowhere(engine: Engine, nodes: usize) {
+    let app = App::start_with(engine, nodes, &[]).await;
+    let (server, far) = (app.server(), nodes - 1);
+    app.people(["ada", "grace"]).await;
+    for (way, member) in LOST {
+        let kind = match *way {
+            "user-role" => "livestream",
+            "type-grants" => "type-grants",
+            _ => "messaging",
+        };
+        if kind == "type-grants" {
+            server.post("/channeltypes", json!({"name": kind})).await.ok();
+        }
+        if *way == "unchecked" {
+            server.patch("/app", json!({"disable_permissions_checks": true})).await.ok();
+        }
+        let cid = format!("{kind}:{way}");
+        channel(&app, &cid, if *member { &["ada", "grace"] } else { &["ada"] }).await;
+        let grace = app.user_at(far, "grace");
+        let get =
+            async || grace.post(&format!("{}/query", path(&cid)), json!({"state": true})).await.answer.is_success();
+        let (mut absent, mut watching) = (grace.listen().await, grace.listen().await);
+        // The settings may still be on their way.
+        timeout(PATIENCE, async { while !get().await {} }).await.expect(way);
+        watch(&grace, &cid).await;
+        // The second socket was opened last and is the one that calls refer to; the first belongs to a member who does not watch.
+        let connection = watching.connection_id().to_owned();
+
+        take(&server, way, &cid).await;
+        let watched = async || !app.ctx(far).realtime.watched(&connection).await.is_empty();
+        timeout(PATIENCE, async { while get().await || watched().await {} }).await.expect(way);
+        if *way == "deletion" {
+            let data = json!({"data": {"created_by_id": "ada", "members": ["ada"]}});
+            server.post(&format!("{}/query", path(&cid)), data).await.ok();
+        }
+        let after = json!({"message": {"text": "after all", "user_id": "ada"}});
+        server.post(&format!("{}/message", path(&cid)), after).await.ok();
+        for ear in [&mut absent, &mut watching] {
+            let heard = serde_json::to_string(&ear.heard(&app.server_at(far)).await).unwrap();
+            assert!(!heard.contains("after all"), "{way}: {heard}");
+        }
+        let back = json!({"users": [{"id": "grace", "set": {"role": "user"}}]});
+        server.patch("/users", back).await.ok();
+    }
+    app.stop().await;
+}
+
+#[tokio::test]
+async fn a_right_that_is_gone_works_nowhere_on_one_node() {
+    a_right_that_is_gone_works_nowhere(Engine::Memory, 1).await;
+}
+
+#[tokio::test]
+async fn a_right_that_is_gone_works_nowhere_on_two_nodes() {
+    a_right_that_is_gone_works_nowhere(Engine::Redis, 2).await;
+}
+
+/// Nodes with engines of their own hear of each other by the log alone.
+#[tokio::test]
+async fn a_right_that_is_gone_works_nowhere_without_a_bus() {
+    a_right_that_is_gone_works_nowhere(Engine::Memory, 2).await;
+}
+
+/// A new colour is no reason to ask after everybody.
+async fn a_change_that_takes_no_rights_ends_no_watch(app: &App) {
+    let [_, grace] = app.people(["ada", "grace"]).await;
+    channel(app, "messaging:lobby", &["ada", "grace"]).await;
+    let mut ear = grace.listen().await;
+    watch(&grace, "messaging:lobby").await;
+    for colour in ["red", "blue"] {
+        app.server().patch(&path("messaging:lobby"), json!({"set": {"color": colour}})).await.ok();
+        ear.hear_where("channel.updated", |event| event["channel"]["color"] == colour).await;
+    }
+    app.server().patch("/users", json!({"users": [{"id": "grace", "set": {"name": "Grace"}}]})).await.ok();
+    app.server()
+        .post(
+            &path("messaging:lobby"),
+            json!({"assign_roles": [{"user_id": "grace", "channel_role": "channel_moderator"}]}),
+        )
+        .await
+        .ok();
+    ear.hear("member.updated").await;
+    assert!(!app.ctx(0).realtime.watched(ear.connection_id()).await.is_empty());
+}
+
+/// A socket ends with the token that opened it.
+async fn a_socket_ends_with_its_token(app: &App) {
+    let grace = app.person("grace").await;
+    let ends = app.clock.now().seconds() + 600;
+    let token = sign(API_SECRET, &json!({"user_id": "grace", "exp": ends}));
+    let mut ear = Person::new("grace", grace.client.with_token(&token)).listen().await;
+    let mut other = grace.listen().await;
+    app.clock.advance_seconds(601);
+    let error = async {
+        loop {
+            let frame = ear.next_within(PATIENCE).await.expect("an error");
+            if frame["error"]["code"] == 40 {
+                return;
+            }
+        }
+    };
+    error.await;
+    assert_eq!(ear.closed().await, Some(4401), "which tells clients to come back");
+    assert!(other.heard(&app.server()).await.is_empty(), "a token without an end has none");
+}
+
+/// Settings that cannot be read are no reason to believe the old ones.
+async fn settings_are_read_again_until_they_are_known(app: &App) {
+    let [_, eve] = app.people(["ada", "eve"]).await;
+    channel(app, "messaging:lobby", &["ada"]).await;
+    let query = format!("{}/query", path("messaging:lobby"));
+    app.server().patch("/app", json!({"disable_permissions_checks": true})).await.ok();
+    let ear = eve.listen().await;
+    watch(&eve, "messaging:lobby").await;
+    app.sql("UPDATE app SET settings = '{}'").await;
+    app.sql("ALTER TABLE channel_types RENAME TO channel_types_away").await;
+    app.ctx(0).announcer.tell(vec![Event::internal("app.updated", app.clock.now())]).await;
+    assert_eq!(eve.post(&query, json!({})).await.answer.status, 503);
+    app.sql("ALTER TABLE channel_types_away RENAME TO channel_types").await;
+    assert_eq!(eve.post(&query, json!({})).await.refused(), (403, 17));
+    let realtime = &app.ctx(0).realtime;
+    let watched = async { while !realtime.watched(ear.connection_id()).await.is_empty() {} };
+    timeout(PATIENCE, watched).await.expect("the watch ends");
+}
+
+/// Sockets of the rooms surface act as the user as it is now, for as long as the token lasts.
+#[tokio::test]
+async fn a_room_asks_who_speaks_each_time() {
+    let app = App::start_with(Engine::Memory, 1, &[("MILLRACE_ROOMS__ENABLED", "true")]).await;
+    app.people(["ada", "grace"]).await;
+    channel(&app, "messaging:private", &["ada"]).await;
+    let role = |role: &str| json!({"users": [{"id": "grace", "set": {"role": role}}]});
+    app.server().patch("/users", role("admin")).await.ok();
+    let ends = app.clock.now().seconds() + 600;
+    let token = sign(API_SECRET, &json!({"sub": "grace", "aud": "authenticated", "exp": ends}));
+    let url = format!("{}/ws/?token={token}", app.base(0).replacen("http", "ws", 1));
+    let mut socket = Socket::dial(&url, &[]).await.expect("an open socket");
+    let mut ask = async |frame: Value| {
+        socket.say(&frame.to_string()).await.expect("an open socket");
+        timeout(PATIENCE, socket.next()).await.expect("an answer").unwrap_or_default()
+    };
+    assert_eq!(ask(json!({"type": "ping"})).await["type"], "pong");
+    app.server().patch("/users", role("user")).await.ok();
+    assert_eq!(ask(json!({"type": "channel.watch", "cid": "messaging:private"})).await["code"], "forbidden");
+    app.clock.advance_seconds(700);
+    timeout(PATIENCE, async { while socket.next().await.is_some() {} }).await.expect("the end");
+    assert_eq!(socket.close_code(), Some(4401));
+    app.stop().await;
+}
+
+on_both_engines!(
+    what_a_get_hides_no_other_door_shows,
+    an_event_quotes_only_what_all_may_see,
+    a_late_commit_is_told,
+    a_change_that_takes_no_rights_ends_no_watch,
+    a_socket_ends_with_its_token,
+    settings_are_read_again_until_they_are_known,
+);

@@ -8,6 +8,7 @@ use wire::message::{Message as Shown, SendMessageRequest};
 
 use super::draft::Draft;
 use super::{body, event_of, only_for, policy, show, visibility};
+use crate::access::channel::which_are_readable;
 use crate::access::{self, Action, Caller, ChannelAccess};
 use crate::chat::drafts;
 use crate::chat::render::{self, People};
@@ -256,6 +257,12 @@ async fn add_events(
     participants.sort_unstable();
     participants.dedup();
     participants.retain(|id| *id != row.user_id && row.is_visible_to(id));
+    let users = ctx.caches.users(&participants).await?;
+    let pairs: Vec<_> = users.into_values().map(|user| (access.channel.clone(), user)).collect();
+    let readable = which_are_readable(ctx, &pairs).await?;
+    let readers: Vec<&str> =
+        pairs.iter().zip(readable).filter(|(_, yes)| *yes).map(|((_, user), _)| &*user.id).collect();
+    participants.retain(|id| readers.contains(&id.as_str()));
     let unread = write.unread_threads(&participants).await?;
     for participant in participants {
         let mut event = wire::Event::new("notification.thread_message_new", write.now());

@@ -43,11 +43,19 @@ impl FromRequestParts<Arc<Ctx>> for RoomAuth {
     }
 }
 
-/// The user whom a token names, and when the token was issued. Somebody new is welcome: the issuer vouches for it.
+/// When a token was issued and when it ends, in Unix seconds, as far as it says so.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TokenTimes {
+    pub issued_at: Option<i64>,
+    pub expires_at: Option<i64>,
+}
+
+/// The user whom a token names, and the token's times. Somebody new is welcome: the issuer vouches for it.
 ///
 /// # Errors
 /// A token that is not good, or a user who is gone.
-pub async fn user_of(ctx: &Ctx, token: &str) -> Result<(Arc<User>, Option<i64>)> {
+pub async fn user_of(ctx: &Ctx, token: &str) -> Result<(Arc<User>, TokenTimes)> {
+    ctx.caches.settle_app().await?;
     let now = ctx.clock.now();
     let claims = match ctx.room_tokens.read(token, now, true) {
         Err(_) if ctx.caches.app().disable_auth_checks => ctx.room_tokens.read(token, now, false)?,
@@ -66,7 +74,8 @@ pub async fn user_of(ctx: &Ctx, token: &str) -> Result<(Arc<User>, Option<i64>)>
     };
     check_active(&user)?;
     check_revoked(ctx, &user, claims.iat)?;
-    Ok((user, claims.iat))
+    let expires_at = claims.exp.map(|end| end + limits::ROOM_TOKEN_LEEWAY_SECONDS);
+    Ok((user, TokenTimes { issued_at: claims.iat, expires_at }))
 }
 
 /// A browser's session: the id that the cookie carries, or a new one.
