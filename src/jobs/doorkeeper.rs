@@ -52,7 +52,9 @@ async fn look_into(ctx: &Ctx, doubts: &Doubts) {
         }
         if !failed.is_empty() {
             tokio::time::sleep(limits::RECHECK_AGAIN).await;
-            failed.into_iter().for_each(|doubt| doubts.raise(doubt));
+            for doubt in failed {
+                doubts.raise(doubt);
+            }
         }
     }
 }

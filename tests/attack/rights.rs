@@ -253,8 +253,9 @@ async fn a_right_that_is_gone_works_nowhere(engine: Engine, nodes: usize) {
         let cid = format!("{kind}:{way}");
         channel(&app, &cid, if *member { &["ada", "grace"] } else { &["ada"] }).await;
         let grace = app.user_at(far, "grace");
-        let get =
-            async || grace.post(&format!("{}/query", path(&cid)), json!({"state": true})).await.answer.is_success();
+        // Not a query: who queries a channel that was deleted makes it anew.
+        let messages = format!("{}/messages?ids=x", path(&cid));
+        let get = async || grace.get(&messages).await.answer.is_success();
         let (mut absent, mut watching) = (grace.listen().await, grace.listen().await);
         // The settings may still be on their way.
         timeout(PATIENCE, async { while !get().await {} }).await.expect(way);
