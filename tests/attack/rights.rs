@@ -266,12 +266,9 @@ async fn a_right_that_is_gone_works_nowhere(engine: Engine, nodes: usize) {
         take(&server, way, &cid).await;
         let watched = async || !app.ctx(far).realtime.watched(&connection).await.is_empty();
         timeout(PATIENCE, async { while get().await || watched().await {} }).await.expect(way);
-        if *way == "deletion" {
-            let data = json!({"data": {"created_by_id": "ada", "members": ["ada"]}});
-            server.post(&format!("{}/query", path(&cid)), data).await.ok();
-        }
         let after = json!({"message": {"text": "after all", "user_id": "ada"}});
-        server.post(&format!("{}/message", path(&cid)), after).await.ok();
+        let said = server.post(&format!("{}/message", path(&cid)), after).await;
+        assert_eq!(said.answer.is_success(), *way != "deletion", "{way}: {}", said.answer.text);
         for ear in [&mut absent, &mut watching] {
             let heard = serde_json::to_string(&ear.heard(&app.server_at(far)).await).unwrap();
             assert!(!heard.contains("after all"), "{way}: {heard}");
