@@ -258,7 +258,8 @@ async fn a_right_that_is_gone_works_nowhere(engine: Engine, nodes: usize) {
         let get = async || grace.get(&messages).await.answer.is_success();
         let (mut absent, mut watching) = (grace.listen().await, grace.listen().await);
         // The settings may still be on their way.
-        timeout(PATIENCE, async { while !get().await {} }).await.expect(way);
+        let knows = || app.ctx(far).caches.app().types.contains_key(kind);
+        timeout(PATIENCE, async { while !(get().await && knows()) {} }).await.expect(way);
         watch(&grace, &cid).await;
         // The second socket was opened last and is the one that calls refer to; the first belongs to a member who does not watch.
         let connection = watching.connection_id().to_owned();
