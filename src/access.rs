@@ -10,6 +10,7 @@ pub mod caller;
 pub mod capabilities;
 pub mod channel;
 pub mod grants;
+pub mod revocation;
 pub mod token;
 
 pub use caches::Caches;

@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Caches;
+use crate::access::revocation::Doubts;
 use crate::access::token::Tokens;
 use crate::chat::notifications::Notifications;
 use crate::clock::Clock;
@@ -134,7 +135,8 @@ impl Node {
         let workers = std::thread::available_parallelism().map_or(1, usize::from);
         let realtime =
             Realtime::start(&name, store.clone(), engine.clone(), dialects.clone(), notify, workers, &clock, &tasks);
-        let (announcer, changes) = Announcer::new(caches.clone(), realtime.clone(), engine.clone());
+        let doubts = Arc::<Doubts>::default();
+        let (announcer, leaving) = Announcer::new(caches.clone(), realtime.clone(), engine.clone(), doubts.clone());
         let announcer = Arc::new(announcer);
         let appender = Appender::start(&store, config.writers, announcer.clone(), &tasks);
         let ctx = Arc::new(Ctx {
@@ -157,7 +159,7 @@ impl Node {
         });
         let twins = Arc::new(Notifications { ctx: OnceLock::from(Arc::downgrade(&ctx)) });
         tasks.run("notifications", notify::run(absences, twins, dialects));
-        tasks.run("doorkeeper", jobs::doorkeeper::run(ctx.clone(), changes));
+        tasks.run("doorkeeper", jobs::doorkeeper::run(ctx.clone(), leaving, doubts));
         let (housekeeper, pusher) = (ctx.clone(), ctx.clone());
         tasks.restart("housekeeping", move || jobs::housekeeping::run(housekeeper.clone()));
         tasks.restart("push", move || jobs::push::run(pusher.clone()));

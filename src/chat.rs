@@ -19,6 +19,7 @@ pub mod reactions;
 pub mod reads;
 pub mod render;
 pub mod rooms;
+pub mod sync;
 pub mod threads;
 pub mod unread;
 pub mod uploads;

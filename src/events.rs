@@ -1,7 +1,7 @@
 //! What happened, and who hears of it.
 //!
 //! An [`Event`] is written to the log in the transaction of what it tells (`store::write`), announced after the commit
-//! (`announce`), and read again from the log by whoever missed it (`relay`, `replay`). Events that only tell a passing state
+//! (`announce`), and read again from the log by whoever missed it (`relay`, and `chat::sync` for clients). Events that only tell a passing state
 //! (typing, watching, presence, heartbeats) are made with [`Event::ephemeral`] and skip the log.
 //!
 //! Read next: docs/subsystems/events.md, then announce.rs.
@@ -9,7 +9,6 @@
 pub mod announce;
 pub mod audience;
 pub mod relay;
-pub mod replay;
 
 use bytes::Bytes;
 use wire::Timestamp;

@@ -166,8 +166,18 @@ pub const RECENT_EVENTS_MAX: usize = 65_536;
 pub const EVENT_LOG_DAYS: i64 = 30;
 /// Events that one `/sync` answers; more is an error, and the client queries again.
 pub const SYNC_EVENTS_MAX: usize = 1_000;
+/// Where it is not known how far a client has seen a channel, `/sync` begins so much earlier: longer than from the moment at which
+/// an event is given its time to its commit, which is within a request.
+pub const SYNC_OVERLAP: Duration = Duration::from_mins(1);
 /// Channels in one `/sync`.
 pub const SYNC_CHANNELS_MAX: usize = 255;
+
+// ---- Revocation
+
+/// Connections whose rights are checked with one question to Postgres, and before others have a turn.
+pub const RECHECK_BATCH: usize = 500;
+/// When rights that could not be checked are checked again: sockets end within five seconds of their rights.
+pub const RECHECK_AGAIN: Duration = Duration::from_secs(1);
 
 // ---- Caches. Short lives are the safety net: the bus and the relay tell nodes what to forget.
 
@@ -348,6 +358,7 @@ const _: () = {
     assert!(SILENT_PEER.as_secs() > 2 * HEARTBEAT.as_secs());
     assert!(PRESENCE_LIFE.as_secs() > 2 * PRESENCE_REFRESH.as_secs());
     assert!(MESSAGE_LIMIT_DEFAULT <= MESSAGE_LIMIT_MAX);
+    assert!(SYNC_OVERLAP.as_secs() > REQUEST_TIMEOUT.as_secs());
     assert!(FRAMES_PER_WRITE_MAX <= SOCKET_QUEUE_FRAMES_MAX);
     assert!(JSON_DEPTH_MAX < 128);
     assert!(PUSH_LEASE_SECONDS as u64 > 2 * PUSH_TIMEOUT.as_secs());

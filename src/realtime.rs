@@ -55,6 +55,8 @@ pub enum CloseReason {
     RateLimited,
     /// Nobody vouches for the client.
     Unauthenticated,
+    /// The token has ended: come back with another.
+    Expired,
 }
 
 /// The writing half of a socket.
@@ -89,9 +91,18 @@ pub struct Connection {
     pub dialect: DialectIndex,
     /// When the token was issued, if it says so: for revocation.
     pub token_issued_at: Option<i64>,
+    /// When the token ends, in Unix seconds, if it does; the connection ends with it.
+    pub token_expires_at: Option<i64>,
     /// Servers and anonymous connections are not counted as somebody being there.
     pub counts_as_presence: bool,
     pub socket: Box<dyn Socket>,
+}
+
+impl Connection {
+    /// Is the token over that it was opened with?
+    pub fn has_expired(&self, now: Timestamp) -> bool {
+        self.token_expires_at.is_some_and(|end| end <= now.seconds())
+    }
 }
 
 /// What became of channels that a connection watches, or no longer does.
@@ -294,6 +305,24 @@ impl Realtime {
         for worker in self.workers.iter() {
             let (done, wait) = oneshot::channel();
             let _ = worker.send(Command::Find { user: user_id.map(Into::into), done }).await;
+            found.extend(wait.await.unwrap_or_default());
+        }
+        found
+    }
+
+    /// The channels that a connection of this node watches.
+    pub async fn watched(&self, connection_id: &str) -> Vec<i64> {
+        let (done, wait) = oneshot::channel();
+        let _ = self.worker(connection_id).send(Command::Watched { id: connection_id.into(), done }).await;
+        wait.await.unwrap_or_default()
+    }
+
+    /// The connections of this node that watch a channel.
+    pub async fn watchers(&self, channel: i64) -> Vec<Arc<Connection>> {
+        let mut found = Vec::new();
+        for worker in self.workers.iter() {
+            let (done, wait) = oneshot::channel();
+            let _ = worker.send(Command::Watchers { channel, done }).await;
             found.extend(wait.await.unwrap_or_default());
         }
         found

@@ -162,6 +162,12 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static, V: Clone + Send + Sync + 'sta
 pub struct Caches {
     store: Store,
     app: RwLock<Arc<App>>,
+    /// How often the app has changed, and which of these changes are known here.
+    app_changes: AtomicU64,
+    app_known: AtomicU64,
+    app_loading: tokio::sync::Mutex<()>,
+    /// How often anything was forgotten.
+    forgotten: AtomicU64,
     users: Cached<String, Arc<User>>,
     /// Keys of channels. A cid comes to name another channel after a deletion: a key is believed if its channel still has the cid.
     keys: Cached<Cid, i64>,
@@ -180,6 +186,10 @@ impl Caches {
         Ok(Self {
             store,
             app: RwLock::new(Arc::new(App::new(row, types))),
+            app_changes: AtomicU64::new(0),
+            app_known: AtomicU64::new(0),
+            app_loading: tokio::sync::Mutex::default(),
+            forgotten: AtomicU64::new(0),
             users: Cached::new(limits::CACHED_USERS_MAX, limits::CACHE_LIFE),
             keys: Cached::new(limits::CACHED_CHANNELS_MAX, limits::CACHE_LIFE),
             channels: Cached::new(limits::CACHED_CHANNELS_MAX, limits::CACHE_LIFE),
@@ -193,6 +203,32 @@ impl Caches {
 
     pub fn app(&self) -> Arc<App> {
         self.app.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns when the newest settings are in force. They are, but after a change that could not be read: then they are
+    /// read again, and until that succeeds nobody is let in by settings that are known to be old.
+    ///
+    /// # Errors
+    /// They cannot be read.
+    pub async fn settle_app(&self) -> Result<()> {
+        if self.app_known.load(Ordering::Acquire) >= self.app_changes.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let _turn = self.app_loading.lock().await;
+        let changes = self.app_changes.load(Ordering::Acquire);
+        if self.app_known.load(Ordering::Acquire) >= changes {
+            return Ok(());
+        }
+        let (row, types) = self.store.app().await.map_err(Error::unavailable)?;
+        *self.app.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(App::new(row, types));
+        self.channels.forget_all();
+        self.app_known.store(changes, Ordering::Release);
+        Ok(())
+    }
+
+    /// A number that has changed if anything has been forgotten since it was asked for.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten.load(Ordering::Acquire)
     }
 
     /// A user who exists, deleted or not.
@@ -324,6 +360,33 @@ impl Caches {
         self.memberships.get_or_load(&key, load).await
     }
 
+    /// The memberships of pairs of channel and user, in their order.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn memberships(&self, keys: &[(i64, String)]) -> Result<Vec<Option<Arc<Membership>>>> {
+        let mut found = Vec::with_capacity(keys.len());
+        let mut missing = Vec::new();
+        for key in keys {
+            let known = self.memberships.get(key).await;
+            if known.is_none() {
+                missing.push((key, self.memberships.changes_of(key).load(Ordering::Acquire)));
+            }
+            found.push(known);
+        }
+        let mut loaded: HashMap<(i64, String), Arc<Membership>> = HashMap::new();
+        if !missing.is_empty() {
+            let (channels, users): (Vec<i64>, Vec<String>) = missing.iter().map(|(key, _)| (*key).clone()).unzip();
+            for member in self.store.members_among(&channels, &users).await? {
+                loaded.insert((member.channel_id, member.user_id.clone()), Arc::new(Membership::from(&member)));
+            }
+            for (key, before) in missing {
+                self.memberships.insert(key.clone(), loaded.get(key).cloned(), before).await;
+            }
+        }
+        Ok(keys.iter().zip(found).map(|(key, known)| known.unwrap_or_else(|| loaded.get(key).cloned())).collect())
+    }
+
     /// Those of the users who were online some seconds ago. For the small print of events, where asking each time would cost
     /// too much; who is not remembered is asked for with one question.
     pub async fn lately_online(&self, ids: &[String], presence: &dyn Presence) -> HashSet<String> {
@@ -360,14 +423,18 @@ impl Caches {
                 self.forget_channel(channel).await;
             }
             Touched::Channel(key) => self.forget_channel(key).await,
-            Touched::App => match self.store.app().await {
-                Ok((row, types)) => {
-                    *self.app.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(App::new(row, types));
-                    self.channels.forget_all();
+            Touched::App => {
+                self.app_changes.fetch_add(1, Ordering::AcqRel);
+                if let Err(error) = self.settle_app().await {
+                    tracing::error!(
+                        ?error,
+                        "the app's settings could not be read again; they are before anybody is let in"
+                    );
                 }
-                Err(error) => tracing::error!(%error, "the app's settings could not be read again"),
-            },
+            }
         }
+        // Afterwards: whoever asks from now on has not been given what is forgotten.
+        self.forgotten.fetch_add(1, Ordering::AcqRel);
     }
 
     async fn forget_channel(&self, key: i64) {

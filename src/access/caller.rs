@@ -47,8 +47,10 @@ impl Caller {
         Self { standing: Standing::Server, user: None }
     }
 
+    /// A user, or somebody anonymous: the id says which.
     pub fn client(user: Arc<User>) -> Self {
-        Self { standing: Standing::User, user: Some(user) }
+        let is_anonymous = user.id.starts_with(ANONYMOUS_PREFIX);
+        Self { standing: if is_anonymous { Standing::Anonymous } else { Standing::User }, user: Some(user) }
     }
 
     /// Somebody without a token, under the name that it gave itself. The same name is the same id on a socket and in a call, so
@@ -60,13 +62,12 @@ impl Caller {
         let name = named.strip_prefix(ANONYMOUS_PREFIX).unwrap_or(named);
         check_user_id(name)?;
         let id = format!("{ANONYMOUS_PREFIX}{name}");
-        Ok(Self { standing: Standing::Anonymous, user: Some(Arc::new(User::new(&id, ANONYMOUS_ROLE, now))) })
+        Ok(Self::client(Arc::new(User::new(&id, ANONYMOUS_ROLE, now))))
     }
 
     /// The same without what servers may: what its user may do itself.
     pub fn as_client(&self) -> Option<Self> {
-        let standing = if self.is_anonymous() { Standing::Anonymous } else { Standing::User };
-        self.user.clone().map(|user| Self { standing, user: Some(user) })
+        self.user.clone().map(Self::client)
     }
 
     /// Servers skip every permission check.

@@ -186,11 +186,27 @@ pub async fn may_read(ctx: &Ctx, user_id: &str, key: i64) -> bool {
     else {
         return false;
     };
-    if channel.row.deleted_at.is_some() {
-        return false;
+    which_are_readable(ctx, &[(channel, user)]).await.is_ok_and(|readable| readable == [true])
+}
+
+/// Which of these channels may be read by the user beside each? For many at once: memberships are asked for only where the
+/// user's own role does not decide, and then together.
+///
+/// # Errors
+/// Postgres.
+pub async fn which_are_readable(ctx: &Ctx, pairs: &[(Arc<LoadedChannel>, Arc<User>)]) -> Result<Vec<bool>> {
+    let allowed = |(channel, user): &(Arc<LoadedChannel>, Arc<User>), membership| {
+        let access = ChannelAccess::of(ctx, &Caller::client(user.clone()), channel.clone(), membership);
+        access.check(Action::ReadChannel).is_ok()
+    };
+    let exists = |pair: &(Arc<LoadedChannel>, Arc<User>)| pair.0.row.deleted_at.is_none();
+    let mut readable: Vec<bool> = pairs.iter().map(|pair| exists(pair) && allowed(pair, None)).collect();
+    let unsure: Vec<usize> = (0..pairs.len()).filter(|index| !readable[*index] && exists(&pairs[*index])).collect();
+    let keys: Vec<(i64, String)> =
+        unsure.iter().map(|index| (pairs[*index].0.row.id, pairs[*index].1.id.clone())).collect();
+    let memberships = ctx.caches.memberships(&keys).await?;
+    for (index, membership) in unsure.into_iter().zip(memberships) {
+        readable[index] = membership.is_some() && allowed(&pairs[index], membership);
     }
-    match ChannelAccess::load(ctx, &Caller::client(user), channel).await {
-        Ok(access) => access.check(Action::ReadChannel).is_ok(),
-        Err(_) => false,
-    }
+    Ok(readable)
 }

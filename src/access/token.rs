@@ -27,6 +27,9 @@ pub struct Claims {
     /// The user of a ticket for a socket of the rooms surface.
     #[serde(default, deserialize_with = "text")]
     pub socket_of: Option<String>,
+    /// When the socket that a ticket opens is to be closed: the end of what bought the ticket.
+    #[serde(default, deserialize_with = "seconds")]
+    pub until: Option<i64>,
     #[serde(default, deserialize_with = "truth")]
     pub server: bool,
     #[serde(default, deserialize_with = "seconds")]
@@ -153,15 +156,23 @@ impl Tokens {
     ///
     /// # Errors
     /// None in practice: our own claims always serialise.
-    pub fn for_socket(&self, user_id: &str, issued_at: Option<i64>, expires_at: i64) -> Result<String> {
+    pub fn for_socket(
+        &self,
+        user_id: &str,
+        issued_at: Option<i64>,
+        expires_at: i64,
+        until: Option<i64>,
+    ) -> Result<String> {
         #[derive(Serialize)]
         struct TicketClaims<'a> {
             socket_of: &'a str,
             #[serde(skip_serializing_if = "Option::is_none")]
             iat: Option<i64>,
             exp: i64,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            until: Option<i64>,
         }
-        let claims = TicketClaims { socket_of: user_id, iat: issued_at, exp: expires_at };
+        let claims = TicketClaims { socket_of: user_id, iat: issued_at, exp: expires_at, until };
         jsonwebtoken::encode(&Header::default(), &claims, &self.encoding).map_err(Error::internal)
     }
 
@@ -208,7 +219,8 @@ fn present<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<bo
 }
 
 fn unverified(token: &str) -> Option<Claims> {
-    part(token, 1)
+    // Its times are not checked, so it does not end either.
+    part(token, 1).map(|claims| Claims { exp: None, ..claims })
 }
 
 /// The header (0) or the claims (1) of a token, whoever signed it.
@@ -320,7 +332,7 @@ mod tests {
     #[test]
     fn each_kind_of_token_is_for_one_thing() {
         let now = NOW.seconds();
-        let ticket = tokens().read(&tokens().for_socket("ada", None, now + 60).unwrap(), NOW, true).unwrap();
+        let ticket = tokens().read(&tokens().for_socket("ada", None, now + 60, None).unwrap(), NOW, true).unwrap();
         assert_eq!((ticket.socket_of.as_deref(), &ticket.user_id, &ticket.sub), (Some("ada"), &None, &None));
         let cookie = tokens().for_session("ada", 7, now + 60).unwrap();
         assert_eq!(tokens().read_session(&cookie, "ada", NOW), Some(7));

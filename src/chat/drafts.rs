@@ -28,14 +28,14 @@ use crate::engine::Note;
 use crate::error::Result;
 use crate::events::{Audience, Event};
 use crate::store::drafts::Draft;
-use crate::store::messages::Message;
+use crate::store::messages::{Message, Reader};
 
 /// The cluster's note of a draft.
 fn note<'a>(user: &'a str, cid: &'a Cid, parent_id: &'a str) -> Note<'a> {
     Note::Draft { user, room: cid.as_str(), thread: Some(parent_id).filter(|id| !id.is_empty()) }
 }
 
-/// Drafts as their author sees them, in the order given; `channels` has the channel of each.
+/// A user's drafts as they are shown to it, in the order given; `channels` has the channel of each.
 async fn shown(
     ctx: &Ctx,
     rows: &[Draft],
@@ -46,10 +46,13 @@ async fn shown(
         parent.into_iter().chain(row.message.quoted_id.clone())
     };
     let ids: Vec<String> = rows.iter().flat_map(named).collect();
-    let around = if ids.is_empty() { Vec::new() } else { ctx.store.messages_by_ids(&ids).await? };
+    // What the author may no longer see stays named in the draft and is not shown.
+    let reader = rows.first().map_or(Reader::Everybody, |row| Reader::User(&row.user_id));
+    let around = if ids.is_empty() { Vec::new() } else { ctx.store.messages_seen_by(reader, &ids).await? };
     let cids: HashMap<i64, Cid> = channels.iter().map(|(key, channel)| (*key, channel.row.cid.clone())).collect();
     let around: Vec<Message> = around.into_iter().filter(|message| cids.contains_key(&message.channel_id)).collect();
-    let rendered = render::messages::messages(ctx, &around, &cids, render::messages::Options::default()).await?;
+    let options = render::messages::Options { reader, ..render::messages::Options::default() };
+    let rendered = render::messages::messages(ctx, &around, &cids, options).await?;
     let around: HashMap<String, _> = rendered.into_iter().map(|message| (message.id.clone(), message)).collect();
     let people = rows.iter().flat_map(|row| row.message.data.mentioned_users.iter().cloned());
     let people = people.chain(channels.values().flat_map(|channel| render::channels::people_of(channel)));

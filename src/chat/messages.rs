@@ -9,6 +9,7 @@ pub mod policy;
 pub mod restore;
 pub mod send;
 pub mod update;
+pub mod visibility;
 
 use wire::Timestamp;
 use wire::event::ChannelFields;
@@ -28,14 +29,8 @@ use crate::store::messages::Message;
 /// There is no such message, or the caller may not; a message that the caller may not see is not there.
 pub async fn load(ctx: &Ctx, caller: &Caller, id: &str, action: Action) -> Result<(ChannelAccess, Message)> {
     let missing = || Error::not_found(format!("message with id {id} doesn't exist"));
-    let message = ctx.store.message(id).await?.ok_or_else(missing)?;
+    let message = visibility::find(ctx, caller, id).await?.ok_or_else(missing)?;
     let access = access::channel_by_key(ctx, caller, message.channel_id, action).await?;
-    if !access.is_unchecked() && !caller.user_id().is_some_and(|user| message.is_visible_to(user)) {
-        return Err(missing());
-    }
-    if message.seq <= history::floor_seq(ctx, &access).await? {
-        return Err(missing());
-    }
     Ok((access, message))
 }
 
@@ -75,6 +70,5 @@ pub fn only_for(author: &str, shadowed: bool, restricted_to: &[String]) -> Optio
 /// # Errors
 /// Postgres.
 pub async fn show(ctx: &Ctx, caller: &Caller, access: &ChannelAccess, row: &Message) -> Result<Shown> {
-    let options = render::messages::Options { viewer: caller.user_id(), show_deleted: false };
-    render::messages::one(ctx, row, access.cid(), options).await
+    render::messages::one(ctx, row, access.cid(), render::messages::Options::of(ctx, caller)).await
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use crate::access::channel::which_are_readable;
 use crate::chat::render::{self, People};
 use crate::ctx::Ctx;
 use crate::error::Result;
@@ -37,6 +38,7 @@ impl Twins for Notifications {
 
 async fn twins(ctx: &Ctx, events: &[(&Event, Vec<Arc<str>>)]) -> Result<Vec<HashMap<Arc<str>, Bytes>>> {
     let channels = channels_json(ctx, events).await?;
+    let events = &readers_only(ctx, events).await?[..];
     let totals = totals(ctx, events).await?;
     let none = Totals::default();
     let twins = events.iter().map(|(event, users)| {
@@ -52,6 +54,28 @@ async fn twins(ctx: &Ctx, events: &[(&Event, Vec<Arc<str>>)]) -> Result<Vec<Hash
         users.iter().filter_map(|user| Some((user.clone(), body(user)?))).collect()
     });
     Ok(twins.collect())
+}
+
+/// The events with those of their users who may read what they say: a member may have lost the right, or its channel be disabled.
+async fn readers_only<'a>(ctx: &Ctx, events: &[(&'a Event, Vec<Arc<str>>)]) -> Result<Vec<(&'a Event, Vec<Arc<str>>)>> {
+    let ids: HashSet<String> = events.iter().flat_map(|(_, users)| users).map(ToString::to_string).collect();
+    let known = ctx.caches.users(&ids.into_iter().collect::<Vec<_>>()).await?;
+    let keys: HashSet<i64> = events.iter().filter_map(|(event, _)| event.channel_id).collect();
+    let channels = ctx.caches.channels_by_keys(&keys.into_iter().collect::<Vec<_>>()).await?;
+    let mut allowed = Vec::with_capacity(events.len());
+    for (event, users) in events {
+        let channel = event.channel_id.and_then(|key| channels.get(&key)).filter(|_| event.kind == "message.new");
+        let Some(channel) = channel else {
+            allowed.push((*event, users.clone()));
+            continue;
+        };
+        let here = users.iter().filter_map(|user| Some((user, known.get(&**user)?)));
+        let (names, pairs): (Vec<_>, Vec<_>) = here.map(|(name, user)| (name, (channel.clone(), user.clone()))).unzip();
+        let readable = which_are_readable(ctx, &pairs).await?;
+        let readers = names.into_iter().zip(readable).filter(|(_, readable)| *readable);
+        allowed.push((*event, readers.map(|(name, _)| name.clone()).collect()));
+    }
+    Ok(allowed)
 }
 
 /// `{"type":"message.new",…}` becomes `{"type":"notification.message_new",…,"channel":…,"unread_count":…}`.

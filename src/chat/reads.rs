@@ -10,6 +10,7 @@ use wire::read::{MarkReadRequest, MarkUnreadRequest};
 use crate::access::caches::LoadedChannel;
 use crate::access::{self, Action, Caller, ChannelAccess};
 use crate::chat::channels::event_with_channel;
+use crate::chat::messages::visibility;
 use crate::chat::render::{self, People};
 use crate::chat::threads;
 use crate::chat::users::full::unread_totals;
@@ -29,10 +30,10 @@ pub async fn mark_read(ctx: &Ctx, caller: &Caller, cid: &Cid, request: MarkReadR
     let access = access::channel(ctx, caller, cid, Action::ReadChannel).await?;
     let user = caller.acting()?.id.clone();
     if let Some(thread) = request.thread_id.as_deref().filter(|id| !id.is_empty()) {
-        return mark_thread_read(ctx, &access, &user, thread).await.map(Some);
+        return mark_thread_read(ctx, caller, &access, thread).await.map(Some);
     }
     let up_to = match request.message_id.as_deref().filter(|id| !id.is_empty()) {
-        Some(id) => Some(message_of(ctx, &access, id).await?),
+        Some(id) => Some(visibility::find_in(ctx, caller, &access, id).await?),
         None => None,
     };
     if !access.channel.config.read_events {
@@ -56,8 +57,9 @@ pub async fn mark_read(ctx: &Ctx, caller: &Caller, cid: &Cid, request: MarkReadR
     Ok(Some(event))
 }
 
-async fn mark_thread_read(ctx: &Ctx, access: &ChannelAccess, user: &str, parent_id: &str) -> Result<wire::Event> {
-    let event = threads::mark_read(ctx, access, user, parent_id).await?;
+async fn mark_thread_read(ctx: &Ctx, caller: &Caller, access: &ChannelAccess, parent_id: &str) -> Result<wire::Event> {
+    let user = &caller.acting()?.id;
+    let event = threads::mark_read(ctx, caller, access, parent_id).await?;
     if access.channel.config.read_events && shows_receipts(ctx, user).await? {
         ctx.announcer.tell(vec![Event::ephemeral(&event, Some(access.key()), Audience::CHANNEL)?]).await;
     }
@@ -158,14 +160,14 @@ pub async fn mark_unread(ctx: &Ctx, caller: &Caller, cid: &Cid, request: MarkUnr
     let access = access::channel(ctx, caller, cid, Action::ReadChannel).await?;
     let user = caller.acting()?.id.clone();
     if let Some(thread) = request.thread_id.as_deref().filter(|id| !id.is_empty()) {
-        return threads::mark_unread(ctx, &access, &user, thread).await;
+        return threads::mark_unread(ctx, caller, &access, thread).await;
     }
     if !access.channel.config.read_events {
         return Err(Error::new(Kind::FeatureOff, "read events are switched off in this channel"));
     }
     let from = match (request.message_id.as_deref().filter(|id| !id.is_empty()), request.message_timestamp) {
-        (Some(id), _) => message_of(ctx, &access, id).await?,
-        (None, Some(at)) => first_since(ctx, &access, at).await?,
+        (Some(id), _) => visibility::find_in(ctx, caller, &access, id).await?,
+        (None, Some(at)) => first_since(ctx, caller, &access, at).await?,
         (None, None) => return Err(Error::input("message_id, thread_id or message_timestamp must say from where on")),
     };
     let mut write = ctx.store.write().await?;
@@ -190,18 +192,13 @@ pub async fn mark_unread(ctx: &Ctx, caller: &Caller, cid: &Cid, request: MarkUnr
     Ok(())
 }
 
-async fn message_of(ctx: &Ctx, access: &ChannelAccess, id: &str) -> Result<Message> {
-    let message = ctx.store.message(id).await?.filter(|message| message.channel_id == access.key());
-    message.ok_or_else(|| Error::input(format!("message {id} is not in this channel")))
-}
-
-async fn first_since(ctx: &Ctx, access: &ChannelAccess, at: wire::Timestamp) -> Result<Message> {
+async fn first_since(ctx: &Ctx, caller: &Caller, access: &ChannelAccess, at: wire::Timestamp) -> Result<Message> {
     let seq = ctx.store.message_seq_at(access.key(), at, true).await?;
     let page = crate::store::messages::HistoryPage {
         bound: crate::store::messages::Bound::After { seq, inclusive: false },
         limit: 1,
-        floor_seq: 0,
-        viewer: None,
+        floor_seq: visibility::floor_seq(ctx, access).await?,
+        viewer: caller.user_id().filter(|_| !access.is_unchecked()),
     };
     let first = ctx.store.history(access.key(), &page).await?.pop();
     first.ok_or_else(|| Error::input("there is no message at or after message_timestamp"))
@@ -222,6 +219,9 @@ pub async fn mark_delivered(ctx: &Ctx, caller: &Caller, delivered: &[(String, St
     for (cid, message_id) in delivered {
         let cid: Cid = cid.parse()?;
         let access = access::channel(ctx, caller, &cid, Action::ReadChannel).await?;
+        if visibility::find(ctx, caller, message_id).await?.is_none() {
+            continue;
+        }
         let mut write = ctx.store.write().await?;
         let at = write.mark_delivered(access.key(), &user, message_id).await?;
         ctx.announcer.tell(write.commit().await?).await;

@@ -6,7 +6,8 @@ use wire::event::{ChannelFields, ReadFields};
 use wire::thread::Thread;
 use wire::user::User;
 
-use crate::access::ChannelAccess;
+use crate::access::{Caller, ChannelAccess};
+use crate::chat::messages::visibility;
 use crate::chat::render::People;
 use crate::chat::users::full::unread_totals;
 use crate::ctx::Ctx;
@@ -18,8 +19,14 @@ use crate::store::messages::Message;
 ///
 /// # Errors
 /// The message has no replies, or is not in the channel.
-pub(super) async fn mark_read(ctx: &Ctx, access: &ChannelAccess, user: &str, parent_id: &str) -> Result<wire::Event> {
-    let parent = parent_of(ctx, access, parent_id).await?;
+pub(super) async fn mark_read(
+    ctx: &Ctx,
+    caller: &Caller,
+    access: &ChannelAccess,
+    parent_id: &str,
+) -> Result<wire::Event> {
+    let user = &caller.acting()?.id;
+    let parent = visibility::find_in(ctx, caller, access, parent_id).await?;
     let thread = shown(ctx, access, &parent).await?;
     let mut write = ctx.store.write().await?;
     write.mark_thread_read(&parent.id, user).await?;
@@ -34,8 +41,9 @@ pub(super) async fn mark_read(ctx: &Ctx, access: &ChannelAccess, user: &str, par
 ///
 /// # Errors
 /// The message has no replies, or is not in the channel.
-pub(super) async fn mark_unread(ctx: &Ctx, access: &ChannelAccess, user: &str, parent_id: &str) -> Result<()> {
-    let parent = parent_of(ctx, access, parent_id).await?;
+pub(super) async fn mark_unread(ctx: &Ctx, caller: &Caller, access: &ChannelAccess, parent_id: &str) -> Result<()> {
+    let user = &caller.acting()?.id;
+    let parent = visibility::find_in(ctx, caller, access, parent_id).await?;
     shown(ctx, access, &parent).await?;
     let mut write = ctx.store.write().await?;
     write.mark_thread_unread(&parent, user).await?;
@@ -60,19 +68,16 @@ async fn thread_event(ctx: &Ctx, kind: &str, access: &ChannelAccess, user: &str)
     Ok(event)
 }
 
-async fn parent_of(ctx: &Ctx, access: &ChannelAccess, id: &str) -> Result<Message> {
-    let parent = ctx.store.message(id).await?.filter(|message| message.channel_id == access.key());
-    parent.ok_or_else(|| Error::input(format!("thread_id: message {id} is not in this channel")))
-}
-
 /// A thread as clients see it.
 async fn shown(ctx: &Ctx, access: &ChannelAccess, parent: &Message) -> Result<Thread> {
     let span = ctx.store.thread_span(&parent.id).await?;
     let span = span.ok_or_else(|| Error::input(format!("thread_id: message {} has no replies", parent.id)))?;
+    let title_is_shown = parent.deleted_at.is_none() && parent.is_for_everybody();
     Ok(Thread {
         channel_cid: access.cid().clone(),
         parent_message_id: parent.id.clone(),
-        title: parent.text.clone(),
+        // Every watcher hears it.
+        title: if title_is_shown { parent.text.clone() } else { String::new() },
         created_by: person(ctx, &span.created_by).await?,
         created_by_user_id: span.created_by,
         participant_count: parent.participants.len() as i64,

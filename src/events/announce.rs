@@ -14,6 +14,7 @@ use wire::Timestamp;
 
 use super::{Audience, Event, Touched};
 use crate::access::Caches;
+use crate::access::revocation::{Doubt, Doubts};
 use crate::engine::{Engine, Topic};
 use crate::realtime::Realtime;
 use crate::store::appender::Announce;
@@ -22,19 +23,17 @@ pub struct Announcer {
     caches: Arc<Caches>,
     realtime: Realtime,
     engine: Engine,
-    doorkeeper: UnboundedSender<Change>,
+    leaving: UnboundedSender<Left>,
+    doubts: Arc<Doubts>,
 }
 
-/// Something happened that may end what a connection is allowed to hear.
+/// A user who is connected here is no member of the channel any more. `done` is dropped when that is taken care of:
+/// whatever is said in the channel after it is not heard.
 #[derive(Debug)]
-pub enum Change {
-    /// A user who is connected here has changed.
-    User(String),
-    /// The app's settings have changed.
-    App,
-    /// A user who is connected here is no member of the channel any more. `done` is dropped when that is taken care of:
-    /// whatever is said in the channel after it is not heard.
-    Left { user: String, channel: i64, done: oneshot::Sender<()> },
+pub struct Left {
+    pub user: String,
+    pub channel: i64,
+    pub done: oneshot::Sender<()>,
 }
 
 /// An event from the bus that changes what sockets hear, or what every cache rests on.
@@ -65,10 +64,16 @@ struct Envelope {
 }
 
 impl Announcer {
-    /// The second part says what changed for connections, for whoever closes doors (jobs/doorkeeper.rs).
-    pub fn new(caches: Arc<Caches>, realtime: Realtime, engine: Engine) -> (Self, UnboundedReceiver<Change>) {
-        let (doorkeeper, changes) = unbounded_channel();
-        (Self { caches, realtime, engine, doorkeeper }, changes)
+    /// The second part says who has left, and `doubts` what else may have changed for connections, for whoever closes doors
+    /// (jobs/doorkeeper.rs).
+    pub fn new(
+        caches: Arc<Caches>,
+        realtime: Realtime,
+        engine: Engine,
+        doubts: Arc<Doubts>,
+    ) -> (Self, UnboundedReceiver<Left>) {
+        let (leaving, left) = unbounded_channel();
+        (Self { caches, realtime, engine, leaving, doubts }, left)
     }
 
     /// Tells of events of this node, in their order. Here first: the sender's own node does not wait for an echo.
@@ -141,11 +146,29 @@ impl Announcer {
                 self.realtime.fanout.deliver(event).await;
                 self.realtime.leave(&user, channel).await;
                 let (done, wait) = oneshot::channel();
-                if self.doorkeeper.send(Change::Left { user, channel, done }).is_ok() {
+                if self.leaving.send(Left { user, channel, done }).is_ok() {
                     let _ = wait.await;
                 }
             }
-            _ => self.realtime.fanout.deliver(event).await,
+            _ => {
+                let doubt = self.doubt_of(&event);
+                self.realtime.fanout.deliver(event).await;
+                // Once it is on its way: who may not hear what follows hears why.
+                if let Some(doubt) = doubt {
+                    self.doubts.raise(doubt);
+                }
+            }
+        }
+    }
+
+    /// Whose watching here an event of a channel may end.
+    fn doubt_of(&self, event: &Event) -> Option<Doubt> {
+        match event.touches()? {
+            Touched::Channel(channel) if self.realtime.wants(&Topic::Channel(channel)) => Some(Doubt::Channel(channel)),
+            Touched::Membership(channel, user) if event.kind.starts_with("member.") && self.realtime.is_here(user) => {
+                Some(Doubt::Membership(channel, user.into()))
+            }
+            _ => None,
         }
     }
 
@@ -154,11 +177,9 @@ impl Announcer {
         self.caches.forget(touched).await;
         match touched {
             Touched::User(user) if self.realtime.is_here(user) => {
-                let _ = self.doorkeeper.send(Change::User(user.into()));
+                self.doubts.raise(Doubt::User(user.into()));
             }
-            Touched::App => {
-                let _ = self.doorkeeper.send(Change::App);
-            }
+            Touched::App => self.doubts.raise(Doubt::App),
             _ => {}
         }
     }

@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use wire::Timestamp;
 
+use crate::access::channel::which_are_readable;
 use crate::chat::push::audience::{audience, candidates, is_pushed};
 use crate::chat::push::payload::payload;
 use crate::ctx::Ctx;
@@ -31,7 +32,7 @@ use crate::events::Event;
 use crate::limits;
 use crate::outside::push::{Outcome, Receiver};
 use crate::store::events::{LogEntry, LogPosition};
-use crate::store::messages::Message;
+use crate::store::messages::{Message, Reader};
 use crate::store::push::Delivery;
 
 /// This reader's name beside its place in the log.
@@ -169,14 +170,20 @@ async fn attempt(ctx: &Ctx, delivery: &Delivery, message: Option<&Message>) -> R
         count("expired");
         return Ok(None);
     }
-    let Some(message) = message.filter(|message| is_pushed(message) && message.is_visible_to(&delivery.user_id)) else {
+    let Some(message) = message.filter(|message| is_pushed(message)) else {
         return Ok(None);
     };
     let channel = ctx.caches.channel_by_key(message.channel_id).await?;
-    let Some(channel) = channel.filter(|channel| channel.row.deleted_at.is_none()) else {
+    let Some((channel, user)) = channel.zip(ctx.caches.user(&delivery.user_id).await?) else {
         return Ok(None);
     };
-    if ctx.caches.membership(message.channel_id, &delivery.user_id).await?.is_none() {
+    // Members only: a public channel is pushed to nobody who has left it.
+    let is_member = ctx.caches.membership(message.channel_id, &user.id).await?.is_some();
+    if !is_member || which_are_readable(ctx, &[(channel.clone(), user.clone())]).await? != [true] {
+        return Ok(None);
+    }
+    let id = std::slice::from_ref(&message.id);
+    if ctx.store.messages_seen_by(Reader::User(&user.id), id).await?.is_empty() {
         return Ok(None);
     }
     let author = ctx.caches.user(&message.user_id).await?;

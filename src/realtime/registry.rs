@@ -64,6 +64,16 @@ pub enum Command {
         channel: i64,
         done: oneshot::Sender<()>,
     },
+    /// Answers with the channels that the connection watches.
+    Watched {
+        id: Arc<str>,
+        done: oneshot::Sender<Vec<i64>>,
+    },
+    /// Answers with the connections that watch the channel.
+    Watchers {
+        channel: i64,
+        done: oneshot::Sender<Vec<Arc<Connection>>>,
+    },
     Find {
         user: Option<Arc<str>>,
         done: oneshot::Sender<Vec<Arc<Connection>>>,
@@ -215,6 +225,8 @@ impl Worker {
                 self.leave(&user, channel);
                 let _ = done.send(());
             }
+            Command::Watched { id, done } => drop(done.send(self.watched(&id))),
+            Command::Watchers { channel, done } => drop(done.send(self.watchers(channel))),
             Command::Find { user, done } => drop(done.send(self.find(user.as_deref()))),
             Command::Deliver(delivery) => self.deliver(&delivery),
         }
@@ -354,6 +366,15 @@ impl Worker {
         }
     }
 
+    fn watched(&self, id: &str) -> Vec<i64> {
+        self.by_id.get(id).map(|index| self.entries[*index].wants.watched.clone()).unwrap_or_default()
+    }
+
+    fn watchers(&self, channel: i64) -> Vec<Arc<Connection>> {
+        let watchers = self.rooms.get(&channel).into_iter().flat_map(|room| &room.watchers);
+        watchers.map(|index| self.entries[*index].connection.clone()).collect()
+    }
+
     fn find(&self, user: Option<&str>) -> Vec<Arc<Connection>> {
         match user {
             Some(user) => {
@@ -430,15 +451,19 @@ impl Worker {
         }
     }
 
-    /// One part of the connections: says that this node lives, and looks whether the peers do.
+    /// Closes sockets whose token has ended. And one part of the connections: says that this node lives, and looks whether the
+    /// peers do.
     fn heartbeat(&mut self) {
         self.beat = (self.beat + 1) % BEATS;
         let now = self.clock.now();
         for (index, entry) in &self.entries {
+            let connection = &entry.connection;
+            if connection.has_expired(now) {
+                connection.socket.close(CloseReason::Expired);
+            }
             if index % BEATS != self.beat {
                 continue;
             }
-            let connection = &entry.connection;
             if connection.socket.silent_for() > limits::SILENT_PEER {
                 connection.socket.close(CloseReason::Silent);
             } else {

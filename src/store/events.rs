@@ -76,6 +76,37 @@ macro_rules! select_events {
     };
 }
 
+/// The part of a channel's numbered events that somebody may have missed.
+#[derive(sqlx::FromRow)]
+struct Span {
+    channel_id: i64,
+    after: i64,
+    last: i64,
+    /// Something happened here at the very time: what was before it had been committed.
+    known: bool,
+}
+
+/// Which numbers of channels `$1` are news since `$2`, or since `$3` where it is not known how far the channel was seen.
+pub const EVENT_SPANS: &str = "SELECT c.id AS channel_id, h.event_number AS last, k.known,
+        CASE WHEN k.known THEN s.number ELSE event_number_at(c.id, $3, $4) END AS after
+    FROM unnest($1::bigint[]) AS c (id) JOIN channel_heads h ON h.channel_id = c.id
+    CROSS JOIN LATERAL event_number_at(c.id, $2, $4) AS s (number)
+    CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM events e
+        WHERE e.channel_id = c.id AND e.number = s.number AND e.created_at = $2) AS known) k";
+
+/// The events of those numbers. The time leaves older partitions alone.
+pub const NUMBERED_EVENTS: &str = "SELECT e.*
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS s (channel_id, after, last)
+    CROSS JOIN LATERAL (SELECT id, channel_id, number, type, audience, subject, only_for, body, created_at FROM events
+        WHERE channel_id = s.channel_id AND number > s.after AND number <= s.last AND created_at > $4
+          AND audience <> 'none' LIMIT $5) e";
+
+/// The events without a number. Notifications are written together with numbered events: known with them.
+pub const UNNUMBERED_EVENTS: &str = "SELECT e.* FROM unnest($1::bigint[], $2::boolean[]) AS c (id, known)
+    CROSS JOIN LATERAL (SELECT id, channel_id, number, type, audience, subject, only_for, body, created_at FROM events
+        WHERE channel_id = c.id AND number IS NULL AND created_at > $4 AND audience <> 'none'
+          AND (created_at > $3 OR NOT c.known OR audience <> 'absent_user') LIMIT $5) e LIMIT $5";
+
 /// Writes events in the order given and fills in their keys.
 pub(super) async fn insert(connection: &mut PgConnection, events: &mut [Event]) -> Result<()> {
     let mut insert = QueryBuilder::new(
@@ -190,7 +221,12 @@ impl Store {
         Ok(rows.into_iter().filter_map(EventRow::into_event).collect())
     }
 
-    /// Events of channels after a point in time, oldest first, at most `limit`.
+    /// Events of channels that somebody has not heard who heard something that happened at `since`, oldest first. `None` if they
+    /// are more than `most`.
+    ///
+    /// An event's time is taken before its commit, so one of another channel may be older and yet have been seen by nobody
+    /// then. Within a channel that cannot be: its numbers are the order of its commits. So a channel with an event of that very
+    /// time is read from there on, and of any other one also the last [`limits::SYNC_OVERLAP`] before it.
     ///
     /// # Errors
     /// Postgres.
@@ -198,18 +234,44 @@ impl Store {
         &self,
         channel_ids: &[i64],
         since: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<Event>> {
-        let rows: Vec<EventRow> = sqlx::query_as(select_events!(
-            "WHERE channel_id = ANY($1) AND created_at > $2 AND audience <> 'none'
-             ORDER BY created_at, number LIMIT $3"
-        ))
-        .bind(channel_ids)
-        .bind(since)
-        .bind(limit as i64)
-        .fetch_all(self.pool())
-        .await?;
-        Ok(rows.into_iter().filter_map(EventRow::into_event).collect())
+        most: usize,
+    ) -> Result<Option<Vec<Event>>> {
+        let most = most as i64;
+        let from = since.plus_micros(-(limits::SYNC_OVERLAP.as_micros() as i64));
+        let spans: Vec<Span> = sqlx::query_as(EVENT_SPANS)
+            .bind(channel_ids)
+            .bind(since)
+            .bind(from)
+            .bind(most + 1)
+            .fetch_all(self.pool())
+            .await?;
+        if spans.iter().map(|span| span.last - span.after).sum::<i64>() > most {
+            return Ok(None);
+        }
+        let channels: Vec<i64> = spans.iter().map(|span| span.channel_id).collect();
+        let (after, last): (Vec<i64>, Vec<i64>) = spans.iter().map(|span| (span.after, span.last)).unzip();
+        let mut rows: Vec<EventRow> = sqlx::query_as(NUMBERED_EVENTS)
+            .bind(&channels)
+            .bind(after)
+            .bind(last)
+            .bind(from)
+            .bind(most)
+            .fetch_all(self.pool())
+            .await?;
+        let unnumbered: Vec<EventRow> = sqlx::query_as(UNNUMBERED_EVENTS)
+            .bind(&channels)
+            .bind(spans.iter().map(|span| span.known).collect::<Vec<_>>())
+            .bind(since)
+            .bind(from)
+            .bind(most + 1)
+            .fetch_all(self.pool())
+            .await?;
+        rows.extend(unnumbered);
+        if rows.len() as i64 > most {
+            return Ok(None);
+        }
+        rows.sort_by_key(|row| (row.created_at, row.number));
+        Ok(Some(rows.into_iter().filter_map(EventRow::into_event).collect()))
     }
 
     /// Number of the newest event of each channel.

@@ -129,6 +129,22 @@ impl Store {
         Ok(members)
     }
 
+    /// Memberships for pairs of channel and user, in no order.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn members_among(&self, channel_ids: &[i64], user_ids: &[String]) -> Result<Vec<Member>> {
+        let members = sqlx::query_as(
+            "SELECT m.* FROM unnest($1::bigint[], $2::text[]) AS p (channel_id, user_id)
+             JOIN members m ON m.channel_id = p.channel_id AND m.user_id = p.user_id",
+        )
+        .bind(channel_ids)
+        .bind(user_ids)
+        .fetch_all(self.pool())
+        .await?;
+        Ok(members)
+    }
+
     /// A page of each channel's members, the newest first.
     ///
     /// # Errors

@@ -99,11 +99,38 @@ impl Message {
         self.pinned_at.is_some() && self.pin_expires.is_none_or(|end| end > now)
     }
 
+    /// May everybody see it who may read the channel, as far as the message itself decides?
+    pub fn is_for_everybody(&self) -> bool {
+        !self.shadowed && self.data.as_ref().is_none_or(|data| data.restricted_visibility.is_empty())
+    }
+
     /// May this user see it, as far as the message itself decides?
     pub fn is_visible_to(&self, user_id: &str) -> bool {
         let restricted = self.data.as_ref().map_or(&[][..], |data| &data.restricted_visibility);
         self.user_id == user_id
             || (!self.shadowed && (restricted.is_empty() || restricted.iter().any(|allowed| allowed == user_id)))
+    }
+}
+
+/// With whose eyes messages are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reader<'a> {
+    /// A server sees whatever is there.
+    Server,
+    User(&'a str),
+    /// What any of a channel's watchers may see: for events, which are one frame for all of them.
+    #[default]
+    Everybody,
+}
+
+impl<'a> Reader<'a> {
+    /// As the statements want it: null for a server, and for everybody an id that no user has.
+    fn column(self) -> Option<&'a str> {
+        match self {
+            Self::Server => None,
+            Self::User(id) => Some(id),
+            Self::Everybody => Some(""),
+        }
     }
 }
 
@@ -173,6 +200,25 @@ impl Store {
     pub async fn messages_by_ids(&self, ids: &[String]) -> Result<Vec<Message>> {
         let messages =
             sqlx::query_as("SELECT * FROM messages WHERE id = ANY($1)").bind(ids).fetch_all(self.pool()).await?;
+        Ok(messages)
+    }
+
+    /// Of these messages those that a reader may see: neither truncated nor hidden from it with its history (`hide_history`,
+    /// `clear_history`), neither shadowed nor restricted to others. Whether it may read their channels is another question.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn messages_seen_by(&self, reader: Reader<'_>, ids: &[String]) -> Result<Vec<Message>> {
+        let messages = sqlx::query_as(concat!(
+            "SELECT m.* FROM messages m JOIN channel_heads h ON h.channel_id = m.channel_id
+             LEFT JOIN members r ON r.channel_id = m.channel_id AND r.user_id = $2
+             WHERE m.id = ANY($1) AND m.seq > greatest(h.floor_seq, r.cleared_seq) AND ",
+            visible!("m")
+        ))
+        .bind(ids)
+        .bind(reader.column())
+        .fetch_all(self.pool())
+        .await?;
         Ok(messages)
     }
 

@@ -12,6 +12,7 @@ pub fn frame_of(reason: CloseReason) -> Option<(u16, &'static str)> {
         CloseReason::TooSlow => Some((1013, "too slow: connect again and catch up")),
         CloseReason::RateLimited => Some((4408, "too many messages")),
         CloseReason::Unauthenticated => Some((4401, "the token is not good")),
+        CloseReason::Expired => Some((4401, "the token has expired: come back with another")),
         CloseReason::Silent | CloseReason::Lost => None,
     }
 }
@@ -28,5 +29,6 @@ pub fn label_of(reason: CloseReason) -> &'static str {
         CloseReason::Lost => "lost",
         CloseReason::RateLimited => "rate_limited",
         CloseReason::Unauthenticated => "unauthenticated",
+        CloseReason::Expired => "expired",
     }
 }

@@ -105,6 +105,7 @@ pub(crate) fn accept_key(headers: &HeaderMap) -> Result<HeaderValue> {
 struct Visitor {
     caller: Caller,
     token_issued_at: Option<i64>,
+    token_expires_at: Option<i64>,
 }
 
 async fn enter(ctx: &Arc<Ctx>, request: &Parts) -> Result<Visitor> {
@@ -118,10 +119,15 @@ async fn enter(ctx: &Arc<Ctx>, request: &Parts) -> Result<Visitor> {
     credentials.token = credentials.token.or(connect.user_token);
     let details = connect.user_details;
     let named = connect.user_id.or_else(|| details.as_ref().map(|user| user.id.clone())).filter(|id| !id.is_empty());
+    ctx.caches.settle_app().await?;
     let visitor = match claims(ctx, &credentials)? {
         None => {
             let name = named.unwrap_or_else(crate::ids::connection_id);
-            Visitor { caller: Caller::anonymous(&name, ctx.clock.now())?, token_issued_at: None }
+            Visitor {
+                caller: Caller::anonymous(&name, ctx.clock.now())?,
+                token_issued_at: None,
+                token_expires_at: None,
+            }
         }
         Some(claims) if claims.server => {
             return Err(Error::new(Kind::Authentication, "a WebSocket is for users: connect with a user token"));
@@ -134,7 +140,7 @@ async fn enter(ctx: &Arc<Ctx>, request: &Parts) -> Result<Visitor> {
             let user = connecting_user(ctx, &id, details).await?;
             check_active(&user)?;
             check_revoked(ctx, &user, claims.iat)?;
-            Visitor { caller: Caller::client(user), token_issued_at: claims.iat }
+            Visitor { caller: Caller::client(user), token_issued_at: claims.iat, token_expires_at: claims.exp }
         }
     };
     rate_limits::check(ctx, request, &visitor.caller)?;
@@ -173,11 +179,15 @@ async fn serve(ctx: Arc<Ctx>, upgrade: OnUpgrade, visitor: Result<Visitor>) {
 
 /// The error as the one frame, then the end.
 async fn refuse(queue: &SocketQueue, error: &Error) {
-    let frame = ErrorFrame { error: envelope(error, "Connect", "0.00ms") };
-    queue.open(frame::text(&serde_json::to_vec(&frame).unwrap_or_default()));
+    queue.open(error_frame(error));
     // A server that is not well is worth another try.
     let reason = if error.kind.entry().status >= 500 { CloseReason::Draining } else { CloseReason::Revoked };
     connection::say_goodbye(queue, reason).await;
+}
+
+fn error_frame(error: &Error) -> Bytes {
+    let frame = ErrorFrame { error: envelope(error, "Connect", "0.00ms") };
+    frame::text(&serde_json::to_vec(&frame).unwrap_or_default())
 }
 
 /// Takes a visitor in and tells it about itself.
@@ -188,6 +198,7 @@ async fn greet(ctx: &Arc<Ctx>, queue: &Arc<SocketQueue>, visitor: Visitor) -> Re
         user_id: user.id.as_str().into(),
         dialect: STREAM,
         token_issued_at: visitor.token_issued_at,
+        token_expires_at: visitor.token_expires_at,
         counts_as_presence: !visitor.caller.is_anonymous(),
         socket: Box::new(SharedSocket(queue.clone())),
     });
@@ -213,5 +224,11 @@ struct Silence;
 impl Listener for Silence {
     async fn hear(&mut self, _: Incoming) -> Option<CloseReason> {
         None
+    }
+
+    /// That the token has ended clients read from the error, and then ask for another.
+    fn farewell(&self, reason: CloseReason) -> Option<Bytes> {
+        let expired = || Error::new(Kind::TokenExpired, "Token is expired");
+        (reason == CloseReason::Expired).then(|| error_frame(&expired()))
     }
 }

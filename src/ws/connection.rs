@@ -19,6 +19,11 @@ use crate::realtime::{CloseReason, Connection, Socket};
 pub trait Listener: Send {
     /// A text or binary message. What it gives back closes the socket.
     fn hear(&mut self, message: Incoming) -> impl Future<Output = Option<CloseReason>> + Send;
+
+    /// What the peer is told before the close frame, where that does not say enough.
+    fn farewell(&self, _: CloseReason) -> Option<Bytes> {
+        None
+    }
 }
 
 /// Bytes read at once. On the stack: an idle socket holds no buffer.
@@ -82,6 +87,10 @@ pub async fn run(queue: &SocketQueue, mut decoder: Decoder, mut listener: impl L
             }
         }
     };
+    queue.close(reason);
+    if let Some(frame) = listener.farewell(reason) {
+        queue.say(&frame);
+    }
     Box::pin(say_goodbye(queue, reason)).await;
     metrics::counter!("millrace_connections_closed_total", "reason" => close::label_of(reason)).increment(1);
     reason

@@ -29,7 +29,7 @@ use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::http::extract::query_param;
 use crate::http::rate_limits;
-use crate::http::rooms::auth::{Session, renew_session, socket_user_of};
+use crate::http::rooms::auth::{Session, TokenTimes, renew_session, socket_user_of};
 use crate::http::rooms::room::{Room, invalid_cid};
 use crate::limits;
 use crate::realtime::frame;
@@ -68,23 +68,23 @@ async fn open(ctx: Arc<Ctx>, room: Option<Result<Room>>, request: Request) -> Re
 /// Somebody who may come in.
 struct Visitor {
     user: Arc<User>,
-    token_issued_at: Option<i64>,
+    token: TokenTimes,
     session: u64,
 }
 
 async fn visitor(ctx: &Arc<Ctx>, parts: &Parts) -> Result<Visitor> {
     let token = query_param(&parts.uri as &Uri, "token").unwrap_or_default();
-    let (user, token_issued_at) = match socket_user_of(ctx, &token).await {
+    let (user, token) = match socket_user_of(ctx, &token).await {
         Ok(known) => known,
         // In development; pages of others do not come this far (http/middleware/own_machine.rs).
         Err(error) if error.kind.entry().status == 401 && ctx.config.rooms.anonymous => {
-            (Box::pin(connecting_user(ctx, ANONYMOUS, None)).await?, None)
+            (Box::pin(connecting_user(ctx, ANONYMOUS, None)).await?, TokenTimes::default())
         }
         Err(error) => return Err(error),
     };
     rate_limits::check(ctx, parts, &Caller::client(user.clone()))?;
     let session = Session::of(ctx, &user, &parts.headers).await?.id;
-    Ok(Visitor { user, token_issued_at, session })
+    Ok(Visitor { user, token, session })
 }
 
 async fn serve(ctx: Arc<Ctx>, upgrade: OnUpgrade, visitor: Result<Visitor>, room: Option<Result<Cid>>) {
@@ -116,12 +116,13 @@ async fn attend(
     room: Option<Cid>,
     early: &[u8],
 ) -> Result<()> {
-    let Visitor { user, token_issued_at, session } = visitor;
+    let Visitor { user, token, session } = visitor;
     let connection = Arc::new(Connection {
         id: ctx.realtime.connection_id(),
         user_id: user.id.as_str().into(),
         dialect: ROOMS,
-        token_issued_at,
+        token_issued_at: token.issued_at,
+        token_expires_at: token.expires_at,
         counts_as_presence: true,
         socket: Box::new(RoomSocket::new(queue.clone(), &user.id)),
     });

@@ -35,6 +35,7 @@ pub async fn get_or_create(
     id: Option<&str>,
     request: GetOrCreateChannelRequest,
 ) -> Result<ChannelState> {
+    let forgotten = ctx.caches.forgotten();
     if !ctx.caches.app().types.contains_key(channel_type) {
         return Err(Error::input(format!("channel type {channel_type} does not exist")));
     }
@@ -52,7 +53,7 @@ pub async fn get_or_create(
     };
     let connection = request.connection_id.as_deref();
     if request.watch == Some(true) {
-        watch::watch(ctx, caller, connection, std::slice::from_ref(&channel)).await?;
+        watch::watch(ctx, caller, connection, std::slice::from_ref(&channel), forgotten).await?;
     }
     // The page of messages that is asked for, if one is, instead of the newest.
     let page = request.messages.filter(|_| !wanted.bare);

@@ -162,7 +162,7 @@ impl Loaded {
         let cids: HashMap<i64, Cid> =
             channels.iter().map(|channel| (channel.row.id, channel.row.cid.clone())).collect();
         let rows: Vec<Message> = messages.iter().chain(&pinned).cloned().collect();
-        let options = render::messages::Options { viewer, show_deleted: false };
+        let options = render::messages::Options::of(ctx, caller);
         let mut shown = render::messages::messages(ctx, &rows, &cids, options).await?.into_iter();
         for (rows, into) in [(&messages, &mut self.messages), (&pinned, &mut self.pinned)] {
             for (row, shown) in rows.iter().zip(shown.by_ref()) {

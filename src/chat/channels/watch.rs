@@ -6,31 +6,48 @@ use wire::Cid;
 use wire::event::ChannelFields;
 
 use crate::access::caches::LoadedChannel;
+use crate::access::channel::which_are_readable;
 use crate::access::{self, Action, Caller};
 use crate::chat::render;
 use crate::chat::users::query::{no_connection, require_connection};
 use crate::ctx::Ctx;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::events::{Audience, Event};
 use crate::realtime::Watched;
 use crate::realtime::remote::Wish;
 use crate::store::users::User;
 
-/// Makes the caller's connection watch channels. Returns when it will hear every later event: read the state after that.
+/// Makes the caller's connection watch channels that it may read. Returns when it will hear every later event: read the state
+/// after that. `forgotten` is what the caches had forgotten before it was known that the caller may read them.
 ///
 /// # Errors
-/// No connection was named, or there is no such connection of the caller.
+/// No connection was named, there is no such connection of the caller, or the caller has lost the right in the meantime.
 pub async fn watch(
     ctx: &Ctx,
     caller: &Caller,
     connection_id: Option<&str>,
     channels: &[Arc<LoadedChannel>],
+    forgotten: u64,
 ) -> Result<()> {
     let (connection, user) = require_connection(caller, connection_id)?;
-    let wish = Wish::Watch { channels: channels.iter().map(|channel| channel.row.id).collect() };
+    let keys: Vec<i64> = channels.iter().map(|channel| channel.row.id).collect();
+    let wish = Wish::Watch { channels: keys.clone() };
     let watched = ctx.remote.fulfil(&ctx.realtime, &*ctx.engine.bus, connection, &user.id, wish).await;
     for watched in watched.map_err(|_| no_connection())? {
         tell(ctx, "user.watching.start", user, &watched).await;
+    }
+    // Who closes doors looks at those who watch. Whoever began to watch while that happened has to look for itself.
+    if !caller.is_server() && ctx.caches.forgotten() != forgotten {
+        let (now, id) = (ctx.caches.channels_by_keys(&keys).await?, &user.id);
+        // Somebody anonymous is in no table.
+        let user = ctx.caches.user(&user.id).await?.or_else(|| caller.user().cloned());
+        let pairs: Vec<_> = now.into_values().zip(user.into_iter().cycle()).collect();
+        let readable = which_are_readable(ctx, &pairs).await?;
+        if pairs.len() < keys.len() || readable.contains(&false) {
+            let wish = Wish::Unwatch { channels: keys };
+            let _ = ctx.remote.fulfil(&ctx.realtime, &*ctx.engine.bus, connection, id, wish).await;
+            return Err(Error::not_allowed("what may be read here has just changed"));
+        }
     }
     Ok(())
 }

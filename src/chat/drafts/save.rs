@@ -9,8 +9,9 @@ use wire::message::MessageRequest;
 use super::{note, shown, tell};
 use crate::access::{self, Action, Caller};
 use crate::chat::messages::draft::Draft as Checked;
+use crate::chat::messages::visibility;
 use crate::ctx::Ctx;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::limits;
 use crate::store::drafts::{Draft, DraftMessage};
 
@@ -23,8 +24,7 @@ pub async fn save_draft(ctx: &Ctx, caller: &Caller, cid: &Cid, request: MessageR
     let user = caller.acting()?.id.clone();
     let checked = Checked::unfinished(request, access.channel.config.max_message_length, caller.is_server())?;
     for named in [&checked.parent_id, &checked.quoted_id].into_iter().flatten() {
-        let message = ctx.store.message(named).await?.filter(|message| message.channel_id == access.key());
-        message.ok_or_else(|| Error::input(format!("message {named} is not in this channel")))?;
+        visibility::find_in(ctx, caller, &access, named).await?;
     }
     let draft = Draft {
         user_id: user.clone(),

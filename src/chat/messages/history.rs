@@ -6,7 +6,9 @@ use wire::Cid;
 use wire::message::{Message as Shown, MessagePage, MessageWithChannel};
 
 use super::load;
+use super::visibility::{self, floor_seq};
 use crate::access::{self, Action, Caller, ChannelAccess};
+use crate::chat::render::messages::Options;
 use crate::chat::render::{self, People};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
@@ -19,8 +21,7 @@ use crate::store::messages::{Bound, HistoryPage};
 /// There is none, or the caller may not read it.
 pub async fn get_message(ctx: &Ctx, caller: &Caller, id: &str, show_deleted: bool) -> Result<MessageWithChannel> {
     let (access, row) = load(ctx, caller, id, Action::ReadChannel).await?;
-    let options =
-        render::messages::Options { viewer: caller.user_id(), show_deleted: show_deleted && caller.is_server() };
+    let options = Options { show_deleted: show_deleted && caller.is_server(), ..Options::of(ctx, caller) };
     let head = ctx.store.heads(&[access.key()]).await?.pop();
     let people = People::load(ctx, render::channels::people_of(&access.channel)).await?;
     Ok(MessageWithChannel {
@@ -38,15 +39,11 @@ pub async fn get_many_messages(ctx: &Ctx, caller: &Caller, cid: &Cid, ids: &[Str
         return Err(Error::input(format!("ids must name 1 to {} messages", limits::MESSAGES_BY_ID_MAX)));
     }
     let access = access::channel(ctx, caller, cid, Action::ReadChannel).await?;
-    let floor = floor_seq(ctx, &access).await?;
-    let mut rows = ctx.store.messages_by_ids(ids).await?;
-    rows.retain(|row| {
-        let seen = access.is_unchecked() || caller.user_id().is_some_and(|user| row.is_visible_to(user));
-        row.channel_id == access.key() && row.seq > floor && seen
-    });
+    let mut rows = visibility::find_all(ctx, caller, ids).await?;
+    rows.retain(|row| row.channel_id == access.key());
     rows.sort_unstable_by_key(|row| row.seq);
     let cids = HashMap::from([(access.key(), cid.clone())]);
-    render::messages::messages(ctx, &rows, &cids, options_for(caller)).await
+    render::messages::messages(ctx, &rows, &cids, Options::of(ctx, caller)).await
 }
 
 /// A page of a thread's replies, oldest first.
@@ -58,7 +55,7 @@ pub async fn get_replies(ctx: &Ctx, caller: &Caller, parent_id: &str, page: &Mes
     let page = history_page(ctx, &access, caller, page).await?;
     let rows = ctx.store.replies(&parent.id, &page).await?;
     let cids = HashMap::from([(access.key(), access.cid().clone())]);
-    render::messages::messages(ctx, &rows, &cids, options_for(caller)).await
+    render::messages::messages(ctx, &rows, &cids, Options::of(ctx, caller)).await
 }
 
 /// A page of a channel's messages, oldest first.
@@ -74,21 +71,7 @@ pub async fn channel_page(
     let page = history_page(ctx, access, caller, page).await?;
     let rows = ctx.store.history(access.key(), &page).await?;
     let cids = HashMap::from([(access.key(), access.cid().clone())]);
-    render::messages::messages(ctx, &rows, &cids, options_for(caller)).await
-}
-
-fn options_for(caller: &Caller) -> render::messages::Options<'_> {
-    render::messages::Options { viewer: caller.user_id(), show_deleted: false }
-}
-
-/// Messages up to this number are not shown to the caller.
-///
-/// # Errors
-/// Postgres.
-pub async fn floor_seq(ctx: &Ctx, access: &ChannelAccess) -> Result<i64> {
-    let head = ctx.store.heads(&[access.key()]).await?.pop();
-    let cleared = access.membership.as_ref().filter(|_| !access.is_unchecked()).map_or(0, |member| member.cleared_seq);
-    Ok(head.map_or(0, |head| head.floor_seq).max(cleared))
+    render::messages::messages(ctx, &rows, &cids, Options::of(ctx, caller)).await
 }
 
 /// A limit within its bounds.
@@ -121,7 +104,7 @@ async fn history_page<'a>(
 ) -> Result<HistoryPage<'a>> {
     Ok(HistoryPage {
         limit: checked_limit(page.limit, limits::MESSAGE_LIMIT_DEFAULT, limits::MESSAGE_LIMIT_MAX)?,
-        bound: bound(ctx, access, page).await?,
+        bound: bound(ctx, access, caller, page).await?,
         floor_seq: floor_seq(ctx, access).await?,
         viewer: caller.user_id().filter(|_| !access.is_unchecked()),
     })
@@ -130,9 +113,8 @@ async fn history_page<'a>(
 /// A bound at the sequence number of a message.
 type BoundAt = fn(i64) -> Bound;
 
-/// The first bound that is set. A message that is gone or elsewhere bounds an empty page's worth: nothing is older than it,
-/// nothing newer.
-async fn bound(ctx: &Ctx, access: &ChannelAccess, page: &MessagePage) -> Result<Bound> {
+/// The first bound that is set. A message that the caller may not see bounds nothing.
+async fn bound(ctx: &Ctx, access: &ChannelAccess, caller: &Caller, page: &MessagePage) -> Result<Bound> {
     let given = |id: &Option<String>| id.clone().filter(|id| !id.is_empty());
     let by_id: [(Option<String>, BoundAt); 5] = [
         (given(&page.id_lt), |seq| Bound::Before { seq, inclusive: false }),
@@ -143,9 +125,7 @@ async fn bound(ctx: &Ctx, access: &ChannelAccess, page: &MessagePage) -> Result<
     ];
     for (id, bound) in by_id {
         let Some(id) = id else { continue };
-        let message = ctx.store.message(&id).await?.filter(|message| message.channel_id == access.key());
-        let seq = message.ok_or_else(|| Error::input(format!("message {id} is not in this channel")))?.seq;
-        return Ok(bound(seq));
+        return Ok(bound(visibility::find_in(ctx, caller, access, &id).await?.seq));
     }
     let at = async |time, before| ctx.store.message_seq_at(access.key(), time, before).await;
     Ok(if let Some(time) = page.created_at_before {

@@ -17,8 +17,8 @@ pub fn check_send(access: &ChannelAccess, caller: &Caller, draft: &Draft, now: T
     if draft.parent_id.is_some() && !access.channel.config.replies {
         return Err(Error::new(Kind::FeatureOff, "replies are switched off in this channel"));
     }
-    if draft.quoted_id.is_some() && !access.channel.config.quotes {
-        return Err(Error::new(Kind::FeatureOff, "quoting messages is switched off in this channel"));
+    if draft.quoted_id.is_some() {
+        check_quotes(access)?;
     }
     if draft.kind == MessageType::System {
         access.require(Action::CreateSystemMessage)?;
@@ -47,6 +47,15 @@ pub fn check_author(access: &ChannelAccess, caller: &Caller, now: Timestamp) -> 
         return Err(Error::not_allowed("you are banned from this channel"));
     }
     check_frozen(access)
+}
+
+/// # Errors
+/// Code 19 where nothing is quoted.
+pub fn check_quotes(access: &ChannelAccess) -> Result<()> {
+    if access.channel.config.quotes {
+        return Ok(());
+    }
+    Err(Error::new(Kind::FeatureOff, "quoting messages is switched off in this channel"))
 }
 
 /// # Errors

@@ -7,7 +7,8 @@ use wire::member::MemberInMessage;
 use wire::message::{Message as Shown, SendMessageRequest};
 
 use super::draft::Draft;
-use super::{body, event_of, only_for, policy, show};
+use super::{body, event_of, only_for, policy, show, visibility};
+use crate::access::channel::which_are_readable;
 use crate::access::{self, Action, Caller, ChannelAccess};
 use crate::chat::channels::{lock, people_at_hand};
 use crate::chat::drafts;
@@ -31,7 +32,10 @@ pub async fn send_message(ctx: &Ctx, caller: &Caller, cid: &Cid, request: SendMe
     let author = caller.acting()?.id.clone();
     let now = ctx.clock.now();
     policy::check_send(&access, caller, &draft, now)?;
-    let quoted = quoted_message(ctx, &access, &draft).await?;
+    let quoted = quoted_message(ctx, caller, &access, draft.quoted_id.as_deref()).await?;
+    if let Some(parent_id) = &draft.parent_id {
+        visibility::find_in(ctx, caller, &access, parent_id).await?;
+    }
     let shadowed = policy::is_shadowed(&access, caller, now);
     let effects = Effects {
         shows_channel: !request.keep_channel_hidden && draft.counts(shadowed),
@@ -42,6 +46,8 @@ pub async fn send_message(ctx: &Ctx, caller: &Caller, cid: &Cid, request: SendMe
         return Box::pin(send_under_lock(ctx, caller, &access, draft, &author, shadowed, effects, slow)).await;
     }
     let message = new_message(&draft, &author, shadowed, None);
+    // The event is one frame for all who hear it, so it shows no more than all of them may see.
+    let quoted = quoted.filter(Message::is_for_everybody);
     let shown = preview(ctx, &access, &message, quoted.as_ref()).await?;
     let only_for = only_for(&author, shadowed, &draft.data.restricted_visibility).unwrap_or_default();
     let mut event = body("message.new", &access.channel, shown.clone(), Timestamp::AT_COMMIT);
@@ -133,17 +139,29 @@ async fn preview(ctx: &Ctx, access: &ChannelAccess, new: &NewMessage, quoted: Op
     Ok(render::messages::message(&row, access.cid(), &people, around, ctx.clock.now()))
 }
 
-async fn quoted_message(ctx: &Ctx, access: &ChannelAccess, draft: &Draft) -> Result<Option<Message>> {
-    let Some(id) = &draft.quoted_id else {
-        return Ok(None);
-    };
-    let quoted = ctx.store.message(id).await?.filter(|quoted| quoted.channel_id == access.key());
-    quoted.map(Some).ok_or_else(|| Error::input(format!("the quoted message {id} is not in this channel")))
+/// The message that is to be quoted, if one is: of this channel, and one that the caller may see.
+///
+/// # Errors
+/// There is none.
+pub(in crate::chat) async fn quoted_message(
+    ctx: &Ctx,
+    caller: &Caller,
+    access: &ChannelAccess,
+    id: Option<&str>,
+) -> Result<Option<Message>> {
+    match id {
+        Some(id) => {
+            access.require(Action::ReadChannel)?;
+            visibility::find_in(ctx, caller, access, id).await.map(Some)
+        }
+        None => Ok(None),
+    }
 }
 
 /// The id is taken. By this very message, sent again after an answer was lost: that is fine.
 async fn already_sent(ctx: &Ctx, caller: &Caller, access: &ChannelAccess, existing: &Message) -> Result<Shown> {
-    if existing.channel_id == access.key() && Some(existing.user_id.as_str()) == caller.user_id() {
+    let own = existing.channel_id == access.key() && Some(existing.user_id.as_str()) == caller.user_id();
+    if own && visibility::find(ctx, caller, &existing.id).await?.is_some() {
         return show(ctx, caller, access, existing).await;
     }
     Err(Error::input(format!("a message with id {} already exists", existing.id)))
@@ -246,7 +264,13 @@ async fn add_events(
     let mut participants: Vec<String> = parent.participants.iter().chain([&parent.user_id]).cloned().collect();
     participants.sort_unstable();
     participants.dedup();
-    participants.retain(|id| *id != row.user_id);
+    participants.retain(|id| *id != row.user_id && row.is_visible_to(id));
+    let users = ctx.caches.users(&participants).await?;
+    let pairs: Vec<_> = users.into_values().map(|user| (access.channel.clone(), user)).collect();
+    let readable = which_are_readable(ctx, &pairs).await?;
+    let readers: Vec<&str> =
+        pairs.iter().zip(readable).filter(|(_, yes)| *yes).map(|((_, user), _)| &*user.id).collect();
+    participants.retain(|id| readers.contains(&id.as_str()));
     let unread = write.unread_threads(&participants).await?;
     for participant in participants {
         let mut event = wire::Event::new("notification.thread_message_new", write.now());

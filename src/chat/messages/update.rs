@@ -5,6 +5,7 @@ use wire::Timestamp;
 use wire::message::{MESSAGE_KEYS, Message as Shown, MessageRequest, UpdateMessagePartialRequest, UserReference};
 
 use super::draft::{self, Draft};
+use super::send::quoted_message;
 use super::{load, policy, show};
 use crate::access::{Action, Caller, ChannelAccess};
 use crate::chat::channels::lock;
@@ -26,6 +27,7 @@ pub async fn update_message(ctx: &Ctx, caller: &Caller, id: &str, request: Messa
     access.require_with_thing_of(Action::UpdateMessage, &row.user_id)?;
     policy::check_author(&access, caller, ctx.clock.now())?;
     policy::check_content(&access, &draft)?;
+    check_quote(ctx, caller, &access, &row, draft.quoted_id.as_deref()).await?;
     if pins {
         access.require(Action::PinMessage)?;
     }
@@ -68,6 +70,8 @@ pub async fn update_message_partial(
         access.require_with_thing_of(Action::UpdateMessage, &row.user_id)?;
         policy::check_author(&access, caller, ctx.clock.now())?;
     }
+    let quoted = set.get("quoted_message_id").and_then(Value::as_str).filter(|id| !id.is_empty());
+    check_quote(ctx, caller, &access, &row, quoted).await?;
     let text_chars_max = access.channel.config.max_message_length;
     let from_server = caller.is_server();
     let content = |message: &Message| Draft {
@@ -90,6 +94,21 @@ pub async fn update_message_partial(
         if more { policy::check_content(&access, &content(message)) } else { Ok(()) }
     })
     .await
+}
+
+/// What a message quotes anew must be there for the caller, as when it is sent.
+async fn check_quote(
+    ctx: &Ctx,
+    caller: &Caller,
+    access: &ChannelAccess,
+    row: &Message,
+    quoted_id: Option<&str>,
+) -> Result<()> {
+    let new = quoted_id.filter(|id| row.quoted_id.as_deref() != Some(id));
+    if new.is_some() {
+        policy::check_quotes(access)?;
+    }
+    quoted_message(ctx, caller, access, new).await.map(drop)
 }
 
 /// Changes a message under the channel's lock and tells of it.

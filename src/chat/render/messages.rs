@@ -8,12 +8,14 @@ use wire::reaction::{Reaction as ShownReaction, ReactionBy, ReactionGroup, React
 use wire::{Cid, Custom, Timestamp};
 
 use super::{People, html};
+use crate::access::Caller;
+use crate::chat::messages::visibility;
 use crate::ctx::Ctx;
 use crate::error::Result;
 use crate::limits;
 use crate::store::ChannelWrite;
 use crate::store::members::AuthorMembership;
-use crate::store::messages::Message;
+use crate::store::messages::{Message, Reader};
 use crate::store::reactions::{Aggregates, Reaction};
 
 /// What a message shows beyond its own row.
@@ -57,7 +59,10 @@ pub fn message(row: &Message, cid: &Cid, people: &People, around: Around<'_>, no
         mentioned_here: data.mentioned_here,
         mentioned_roles: data.mentioned_roles.clone(),
         quoted_message_id: row.quoted_id.clone(),
-        quoted_message: around.quoted.map(|quoted| Box::new(message(quoted, cid, people, Around::default(), now))),
+        quoted_message: around
+            .quoted
+            .filter(|_| !deleted)
+            .map(|quoted| Box::new(message(quoted, cid, people, Around::default(), now))),
         silent: row.silent,
         shadowed: row.shadowed,
         pinned,
@@ -135,12 +140,21 @@ fn summary(aggregates: &Aggregates, people: &People) -> ReactionSummary {
     }
 }
 
-/// How a list of messages is to be rendered.
+/// How a list of messages is to be rendered. By default for an event, which everybody hears.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options<'a> {
     /// Whose own reactions to show.
     pub viewer: Option<&'a str>,
     pub show_deleted: bool,
+    /// Who reads: of messages that are quoted, only those that it may see are shown.
+    pub reader: Reader<'a>,
+}
+
+impl<'a> Options<'a> {
+    /// For the answer to a caller.
+    pub fn of(ctx: &Ctx, caller: &'a Caller) -> Self {
+        Self { viewer: caller.user_id(), show_deleted: false, reader: visibility::reader(ctx, caller) }
+    }
 }
 
 /// Messages of any channels in the order given; `cids` names the channels.
@@ -164,7 +178,12 @@ pub async fn messages(
     authors.dedup();
     let (author_channels, author_ids): (Vec<i64>, Vec<String>) = authors.into_iter().unzip();
     let (quoted, own, memberships) = tokio::try_join!(
-        async { if quoted_ids.is_empty() { Ok(Vec::new()) } else { ctx.store.messages_by_ids(&quoted_ids).await } },
+        async {
+            match &quoted_ids[..] {
+                [] => Ok(Vec::new()),
+                ids => ctx.store.messages_seen_by(options.reader, ids).await,
+            }
+        },
         async {
             match options.viewer {
                 Some(viewer) if !with_reactions.is_empty() => ctx.store.own_reactions(&with_reactions, viewer).await,
@@ -174,11 +193,7 @@ pub async fn messages(
         ctx.store.author_memberships(&author_channels, &author_ids),
     )?;
     let people = People::load(ctx, rows.iter().chain(&quoted).flat_map(people_of)).await?;
-    let quoted: HashMap<&str, &Message> = quoted
-        .iter()
-        .filter(|message| options.viewer.is_none_or(|viewer| message.is_visible_to(viewer)))
-        .map(|message| (message.id.as_str(), message))
-        .collect();
+    let quoted: HashMap<&str, &Message> = quoted.iter().map(|message| (message.id.as_str(), message)).collect();
     let memberships: HashMap<(i64, &str), &AuthorMembership> =
         memberships.iter().map(|member| ((member.channel_id, member.user_id.as_str()), member)).collect();
     let mut own_reactions: HashMap<String, Vec<Reaction>> = HashMap::new();

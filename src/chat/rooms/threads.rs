@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use wire::message::Message as Shown;
 
 use crate::access::{Action, Caller, ChannelAccess};
+use crate::chat::messages::visibility;
 use crate::chat::render;
 use crate::ctx::Ctx;
 use crate::error::Result;
@@ -24,7 +25,8 @@ pub async fn threads_of(ctx: &Ctx, caller: &Caller) -> Result<Vec<Shown>> {
             cids.insert(key, access.cid().clone());
         }
     }
-    rows.retain(|row| cids.contains_key(&row.channel_id));
-    let options = render::messages::Options { viewer: caller.user_id(), show_deleted: false };
-    render::messages::messages(ctx, &rows, &cids, options).await
+    let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
+    let seen = visibility::find_all(ctx, caller, &ids).await?;
+    rows.retain(|row| cids.contains_key(&row.channel_id) && seen.iter().any(|seen| seen.id == row.id));
+    render::messages::messages(ctx, &rows, &cids, render::messages::Options::of(ctx, caller)).await
 }

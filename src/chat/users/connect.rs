@@ -6,11 +6,11 @@ use wire::user::UserRequest;
 
 use super::change;
 use super::updated_event;
-use crate::access::caller::{ANONYMOUS_ROLE, USER_ROLE};
+use crate::access::caller::{ANONYMOUS_ROLE, USER_ROLE, check_revoked};
 use crate::chat::channels::watch;
 use crate::chat::render;
 use crate::ctx::Ctx;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::events::{Audience, Event};
 use crate::limits;
 use crate::realtime::{Closed, Connection};
@@ -61,6 +61,22 @@ pub fn check_active(user: &User) -> Result<()> {
         return Err(Error::not_allowed(format!("The account for user \"{}\" is deactivated", user.id)));
     }
     Ok(())
+}
+
+/// The user of a connection as it is now, if it may still be here.
+///
+/// # Errors
+/// The user is gone, or its token was revoked or has ended.
+pub async fn still_welcome(ctx: &Ctx, connection: &Connection) -> Result<Arc<User>> {
+    ctx.caches.settle_app().await?;
+    let user = ctx.caches.user(&connection.user_id).await?;
+    let user = user.ok_or_else(|| Error::not_allowed(format!("user {} does not exist", connection.user_id)))?;
+    check_active(&user)?;
+    check_revoked(ctx, &user, connection.token_issued_at)?;
+    if connection.has_expired(ctx.clock.now()) {
+        return Err(Error::new(Kind::TokenExpired, "Token is expired"));
+    }
+    Ok(user)
 }
 
 async fn touch(ctx: &Ctx, user: &User) -> Result<()> {

@@ -94,6 +94,7 @@ pub enum Identity {
 /// # Errors
 /// With the code of what is wrong.
 pub async fn authenticate(ctx: &Ctx, credentials: &Credentials) -> Result<Identity> {
+    ctx.caches.settle_app().await?;
     match claims(ctx, credentials)? {
         None => Ok(Identity::Anonymous),
         Some(claims) if claims.server => Ok(Identity::Server),

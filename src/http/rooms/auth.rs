@@ -35,6 +35,11 @@ impl RoomAuth {
         self.token.exp.map_or(end, |own| own.min(end))
     }
 
+    /// The end of the caller's token, if it has one.
+    pub fn end(&self) -> Option<i64> {
+        self.token.exp
+    }
+
     /// When the caller's token was issued. What is given for it says the same, so that a revocation takes both.
     pub fn issued_at(&self) -> Option<i64> {
         self.token.iat
@@ -49,7 +54,7 @@ impl FromRequestParts<Arc<Ctx>> for RoomAuth {
         let token = header.and_then(|header| header.strip_prefix("Bearer "));
         let token =
             token.ok_or_else(|| Error::new(Kind::Authentication, "Authentication credentials were not provided."))?;
-        let token = claims_of(ctx, token)?;
+        let token = claims_of(ctx, token).await?;
         let id = token.user_id.as_deref().or(token.sub.as_deref());
         let user = user_named(ctx, id, &token).await?;
         let caller = Caller::client(user.clone());
@@ -58,18 +63,29 @@ impl FromRequestParts<Arc<Ctx>> for RoomAuth {
     }
 }
 
-/// The user who opens a socket, with a token or with a ticket, and when that was issued.
+/// When a token was issued and when it ends, in Unix seconds, as far as it says so.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TokenTimes {
+    pub issued_at: Option<i64>,
+    pub expires_at: Option<i64>,
+}
+
+/// The user who opens a socket, with a token or with a ticket, and the times of that.
 ///
 /// # Errors
 /// A token that is not good, or a user who is gone.
-pub async fn socket_user_of(ctx: &Ctx, token: &str) -> Result<(Arc<User>, Option<i64>)> {
-    let claims = claims_of(ctx, token)?;
+pub async fn socket_user_of(ctx: &Ctx, token: &str) -> Result<(Arc<User>, TokenTimes)> {
+    let claims = claims_of(ctx, token).await?;
     let id = claims.socket_of.as_deref().or(claims.user_id.as_deref()).or(claims.sub.as_deref());
     let user = user_named(ctx, id, &claims).await?;
-    Ok((user, claims.iat))
+    // A ticket ends long before the socket that it opens.
+    let end = if claims.socket_of.is_some() { claims.until } else { claims.exp };
+    let expires_at = end.map(|end| end + limits::ROOM_TOKEN_LEEWAY_SECONDS);
+    Ok((user, TokenTimes { issued_at: claims.iat, expires_at }))
 }
 
-fn claims_of(ctx: &Ctx, token: &str) -> Result<Claims> {
+async fn claims_of(ctx: &Ctx, token: &str) -> Result<Claims> {
+    ctx.caches.settle_app().await?;
     let now = ctx.clock.now();
     match ctx.room_tokens.read(token, now, true) {
         Err(_) if ctx.caches.app().disable_auth_checks => ctx.room_tokens.read(token, now, false),

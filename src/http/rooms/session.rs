@@ -29,7 +29,7 @@ use crate::limits;
 pub async fn ws_auth(State(ctx): State<Arc<Ctx>>, auth: RoomAuth, headers: HeaderMap) -> Result<Json<Value>> {
     let now = ctx.clock.now().seconds();
     let expires = auth.end_of(now, limits::WS_AUTH_SECONDS);
-    let token = ctx.room_tokens.for_socket(&auth.user.id, auth.issued_at(), expires)?;
+    let token = ctx.room_tokens.for_socket(&auth.user.id, auth.issued_at(), expires, auth.end())?;
     let base = public_url::base(&ctx, &headers).replacen("http", "ws", 1);
     let expires = OffsetDateTime::from_unix_timestamp(expires).map_err(Error::internal)?;
     let expires = expires.format(&Rfc3339).map_err(Error::internal)?.replace('Z', "+00:00");

@@ -8,9 +8,9 @@ use serde_json::value::RawValue;
 use utoipa::ToSchema;
 use wire::event::SyncRequest;
 
+use crate::chat::sync::missed_events;
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
-use crate::events::replay;
 use crate::http::extract::{Auth, Body};
 use crate::http::reply::Reply;
 
@@ -34,6 +34,6 @@ pub async fn sync(
 ) -> Result<Reply<SyncResponse>> {
     let caller = caller.acting_as(&ctx, request.user_id.as_deref(), request.user.as_ref()).await?;
     let since = request.last_sync_at.ok_or_else(|| Error::input("last_sync_at is required"))?;
-    let missed = replay::missed_events(&ctx, &caller, &request.channel_cids, since).await?;
+    let missed = missed_events(&ctx, &caller, &request.channel_cids, since).await?;
     Ok(Reply(SyncResponse { events: missed.events, inaccessible_cids: missed.inaccessible }))
 }

@@ -19,9 +19,10 @@ use crate::chat::channels::state::{Wanted, states};
 use crate::chat::channels::watch::watch;
 use crate::chat::messages::send::send_message;
 use crate::chat::rooms::enter::enter;
+use crate::chat::users::connect::still_welcome;
 use crate::chat::{events, reads};
 use crate::ctx::Ctx;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::http::rooms::messages::NewMessage;
 use crate::http::rooms::room::Room;
 use crate::http::rooms::shape;
@@ -88,13 +89,14 @@ impl RoomListener {
     /// # Errors
     /// The caller may not enter, or watches too much.
     pub(super) async fn watch(&mut self, cid: &Cid) -> Result<ChannelState> {
+        let forgotten = self.ctx.caches.forgotten();
         let channel = Box::pin(enter(&self.ctx, &self.caller, cid)).await?;
         if !self.watched.contains(cid) {
             if self.watched.len() >= limits::ROOMS_PER_SOCKET_MAX {
                 return Err(Error::input(format!("a socket watches at most {} rooms", limits::ROOMS_PER_SOCKET_MAX)));
             }
             let room = std::slice::from_ref(&channel);
-            watch(&self.ctx, &self.caller, Some(&self.connection.id), room).await?;
+            watch(&self.ctx, &self.caller, Some(&self.connection.id), room, forgotten).await?;
             self.watched.push(cid.clone());
         }
         let members = MemberPage { limit: limits::STATE_MEMBERS_DEFAULT, offset: 0 };
@@ -117,7 +119,7 @@ impl RoomListener {
     pub(super) async fn leave(&mut self) {
         for (cid, timer) in std::mem::take(&mut self.typing) {
             timer.abort();
-            let _ = say_typing(&self.ctx, &self.caller, &cid, "typing.stop").await;
+            stop_typing(&self.ctx, &self.connection, &cid).await;
         }
     }
 
@@ -191,10 +193,10 @@ impl RoomListener {
 
     /// Who says nothing more has stopped typing.
     fn start_timer(&mut self, cid: Cid) {
-        let (ctx, caller, room) = (self.ctx.clone(), self.caller.clone(), cid.clone());
+        let (ctx, connection, room) = (self.ctx.clone(), self.connection.clone(), cid.clone());
         let timer = tokio::spawn(async move {
             tokio::time::sleep(limits::TYPING_LIFE).await;
-            let _ = say_typing(&ctx, &caller, &room, "typing.stop").await;
+            stop_typing(&ctx, &connection, &room).await;
         });
         self.typing.insert(cid, timer.abort_handle());
     }
@@ -213,6 +215,13 @@ fn parse(cid: Option<&str>) -> std::result::Result<Option<Cid>, Refusal> {
 async fn say_typing(ctx: &Ctx, caller: &Caller, cid: &Cid, kind: &str) -> Result<()> {
     let request = EventRequest { kind: kind.into(), ..EventRequest::default() };
     events::send_event(ctx, caller, cid, request).await.map(drop)
+}
+
+/// Says that the user has stopped typing, if it is still there to say something.
+async fn stop_typing(ctx: &Ctx, connection: &Connection, cid: &Cid) {
+    if let Ok(user) = still_welcome(ctx, connection).await {
+        let _ = say_typing(ctx, &Caller::client(user), cid, "typing.stop").await;
+    }
 }
 
 /// The answer to `channel.watch`: the newest page, where the one before it begins, and who is a member.
@@ -244,6 +253,16 @@ impl RoomListener {
         };
         if !self.bucket.takes_one(Instant::now()) {
             return Some(CloseReason::RateLimited);
+        }
+        // Each frame is said by the user as it is now.
+        match still_welcome(&self.ctx, &self.connection).await {
+            Ok(user) => self.caller = Caller::client(user),
+            Err(error) if error.kind == Kind::TokenExpired => return Some(CloseReason::Expired),
+            Err(error) if error.kind.entry().status < 500 => return Some(CloseReason::Revoked),
+            Err(error) => {
+                self.connection.socket.send(&[super::dialect::for_all(Refusal::Error(error).frame())]);
+                return None;
+            }
         }
         let answer = match crate::http::extract::body::parse::<Said>(text.as_bytes()) {
             Ok(said) => self

@@ -1,0 +1,177 @@
+//! Catching up: the events of channels since a point in time, for a client that was away (`POST /sync`).
+//!
+//! The log says what happened; what the caller may see of it is asked of the messages as they are now
+//! (messages/visibility.rs). So an answer never holds what a `GET` would hide: events of messages that are hidden from the caller,
+//! truncated or gone are left out, and a message that has been deleted since is shown as deleted.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use wire::{Cid, Timestamp};
+
+use crate::access::{self, Action, Caller};
+use crate::chat::messages::visibility;
+use crate::chat::render::messages::{Options, messages};
+use crate::ctx::Ctx;
+use crate::error::{Error, Kind, Result};
+use crate::events::{Audience, Event};
+use crate::limits;
+use crate::store::messages::Message;
+
+/// What a client missed.
+pub struct Missed {
+    /// Oldest first, as JSON.
+    pub events: Vec<Box<RawValue>>,
+    /// Channels that do not exist, or that the caller may not read.
+    pub inaccessible: Vec<String>,
+}
+
+/// The events that the caller missed in these channels. Some may be told again that it has heard: what was being written at
+/// `since` may have come later than what it heard last ([`limits::SYNC_OVERLAP`]).
+///
+/// # Errors
+/// Too many channels or events, or a time that the log does not reach back to.
+pub async fn missed_events(ctx: &Ctx, caller: &Caller, cids: &[String], since: Timestamp) -> Result<Missed> {
+    if cids.is_empty() || cids.len() > limits::SYNC_CHANNELS_MAX {
+        return Err(Error::input(format!("channel_cids must name 1 to {} channels", limits::SYNC_CHANNELS_MAX)));
+    }
+    if since < ctx.clock.now().plus_seconds(-limits::EVENT_LOG_DAYS * 86_400) {
+        return Err(Error::input(format!("Too old last_sync_at time, the limit is {} days", limits::EVENT_LOG_DAYS)));
+    }
+    let mut channels = HashMap::with_capacity(cids.len());
+    let mut inaccessible = Vec::new();
+    for name in cids {
+        let cid: Cid = name.parse()?;
+        match access::channel(ctx, caller, &cid, Action::ReadChannel).await {
+            Ok(access) => drop(channels.insert(access.key(), cid)),
+            Err(error) if matches!(error.kind, Kind::NotFound | Kind::NotAllowed) => inaccessible.push(name.clone()),
+            Err(error) => return Err(error),
+        }
+    }
+    let keys: Vec<i64> = channels.keys().copied().collect();
+    let events = ctx.store.channel_events_since(&keys, since, limits::SYNC_EVENTS_MAX).await?.ok_or_else(|| {
+        Error::input(format!(
+            "Too many events to sync, the limit is {}: query the channels again",
+            limits::SYNC_EVENTS_MAX
+        ))
+    })?;
+    let heard: Vec<Event> = events.into_iter().filter(|event| hears(event, caller)).collect();
+    Ok(Missed { events: shown(ctx, caller, &channels, &heard).await?, inaccessible })
+}
+
+/// Would the caller have heard the event, had it been watching?
+fn hears(event: &Event, caller: &Caller) -> bool {
+    match &event.audience {
+        Audience::Channel { only: None } => true,
+        Audience::Channel { only: Some(only) } => caller.user_id().is_none_or(|id| only.iter().any(|name| name == id)),
+        Audience::User(user) | Audience::AbsentUser(user) => caller.user_id() == Some(user),
+        Audience::Presence(_) | Audience::Nobody => false,
+    }
+}
+
+/// What an entry of the log says of a message.
+#[derive(Deserialize)]
+struct Told {
+    message: Option<ToldMessage>,
+    #[serde(default)]
+    hard_delete: bool,
+}
+
+#[derive(Deserialize)]
+struct ToldMessage {
+    id: String,
+    deleted_at: Option<Timestamp>,
+    quoted_message: Option<Quoted>,
+}
+
+#[derive(Deserialize)]
+struct Quoted {
+    id: String,
+}
+
+/// What has become of an entry of the log.
+enum Fate {
+    AsItWas,
+    /// The message has to be shown as it is now.
+    Anew(String),
+    /// The event is about something else, and goes without its message.
+    Without,
+    Hidden,
+}
+
+/// The events as the caller may see them now.
+async fn shown(
+    ctx: &Ctx,
+    caller: &Caller,
+    channels: &HashMap<i64, Cid>,
+    events: &[Event],
+) -> Result<Vec<Box<RawValue>>> {
+    let told = events.iter().map(|event| serde_json::from_slice::<Told>(&event.body));
+    let told = told.collect::<std::result::Result<Vec<_>, _>>()?;
+    let messages_told = told.iter().filter_map(|told| told.message.as_ref());
+    let ids = messages_told.flat_map(|told| [Some(&told.id), told.quoted_message.as_ref().map(|quoted| &quoted.id)]);
+    let ids: Vec<String> = ids.flatten().collect::<HashSet<_>>().into_iter().cloned().collect();
+    let seen = if ids.is_empty() { Vec::new() } else { visibility::find_all(ctx, caller, &ids).await? };
+    let seen: HashMap<&str, &Message> = seen.iter().map(|row| (row.id.as_str(), row)).collect();
+    let fates: Vec<Fate> = events.iter().zip(told).map(|(event, told)| fate(&event.kind, told, &seen)).collect();
+    let changed: HashSet<&str> =
+        fates.iter().filter_map(|fate| if let Fate::Anew(id) = fate { Some(id.as_str()) } else { None }).collect();
+    let changed: Vec<Message> = changed.into_iter().map(|id| seen[id].clone()).collect();
+    // As in an event: nothing in it is the caller's own.
+    let options = Options { viewer: None, ..Options::of(ctx, caller) };
+    let now = messages(ctx, &changed, channels, options).await?;
+    let now: HashMap<&str, &wire::message::Message> =
+        now.iter().map(|message| (message.id.as_str(), message)).collect();
+    let mut shown = Vec::with_capacity(events.len());
+    for (event, fate) in events.iter().zip(&fates) {
+        let body = match fate {
+            Fate::Hidden => continue,
+            Fate::AsItWas => std::str::from_utf8(&event.body).map_err(Error::internal)?.to_owned(),
+            Fate::Without => with_message(event, None)?,
+            Fate::Anew(id) => with_message(event, now.get(id.as_str()).copied())?,
+        };
+        shown.push(RawValue::from_string(with_watcher_count(&event.kind, body))?);
+    }
+    Ok(shown)
+}
+
+fn fate(kind: &str, told: Told, seen: &HashMap<&str, &Message>) -> Fate {
+    let Some(message) = told.message else { return Fate::AsItWas };
+    let Some(row) = seen.get(message.id.as_str()) else {
+        // That it is gone for good is all that this says, and those who have it must hear it.
+        return match kind.split('.').next() {
+            Some("message") if told.hard_delete => Fate::AsItWas,
+            Some("message" | "reaction" | "notification") => Fate::Hidden,
+            _ => Fate::Without,
+        };
+    };
+    let is_gone = |id: &str| seen.get(id).is_none_or(|row| row.deleted_at.is_some());
+    let deleted_since = row.deleted_at.is_some() && message.deleted_at.is_none();
+    if deleted_since || message.quoted_message.is_some_and(|quoted| is_gone(&quoted.id)) {
+        return Fate::Anew(message.id);
+    }
+    Fate::AsItWas
+}
+
+/// The event with another message, or none.
+fn with_message(event: &Event, message: Option<&wire::message::Message>) -> Result<String> {
+    let mut body: Value = serde_json::from_slice(&event.body)?;
+    if let Some(body) = body.as_object_mut() {
+        match message {
+            Some(message) => drop(body.insert("message".into(), serde_json::to_value(message)?)),
+            None => drop(body.remove("message")),
+        }
+    }
+    Ok(body.to_string())
+}
+
+/// Who watched back then is not in the log; clients want the key.
+fn with_watcher_count(kind: &str, mut body: String) -> String {
+    if kind == "message.new" && body.ends_with('}') {
+        body.truncate(body.len() - 1);
+        body.push_str(",\"watcher_count\":0}");
+    }
+    body
+}
