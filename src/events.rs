@@ -10,9 +10,12 @@ pub mod announce;
 pub mod audience;
 pub mod relay;
 pub mod replay;
+pub mod size;
 
 use bytes::Bytes;
 use wire::Timestamp;
+
+use crate::error::Result;
 
 pub use audience::Audience;
 
@@ -41,8 +44,8 @@ impl Event {
     /// An event for the log.
     ///
     /// # Errors
-    /// None in practice: our own types always serialise.
-    pub fn new(event: &wire::Event, audience: Audience) -> Result<Self, serde_json::Error> {
+    /// It is too large for those who would hear it (size.rs).
+    pub fn new(event: &wire::Event, audience: Audience) -> Result<Self> {
         Ok(Self {
             kind: event.kind.clone(),
             audience,
@@ -52,19 +55,15 @@ impl Event {
             subject: None,
             watcher_count: event.watcher_count,
             created_at: event.created_at,
-            body: serde_json::to_vec(event)?.into(),
+            body: size::encode(event)?.into(),
         })
     }
 
     /// An event that skips the log: it tells a state that has passed when somebody would read it there.
     ///
     /// # Errors
-    /// None in practice: our own types always serialise.
-    pub fn ephemeral(
-        event: &wire::Event,
-        channel_id: Option<i64>,
-        audience: Audience,
-    ) -> Result<Self, serde_json::Error> {
+    /// As [`Event::new`].
+    pub fn ephemeral(event: &wire::Event, channel_id: Option<i64>, audience: Audience) -> Result<Self> {
         Ok(Self { channel_id, ..Self::new(event, audience)? })
     }
 
