@@ -1,8 +1,11 @@
 //! Sending a message. The heart: keep it short, and let whatever a message causes be a reader of the log.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use wire::Cid;
 use wire::Timestamp;
-use wire::event::{ChannelFields, ReadFields};
+use wire::event::ChannelFields;
 use wire::member::MemberInMessage;
 use wire::message::{Message as Shown, SendMessageRequest};
 
@@ -13,7 +16,8 @@ use crate::chat::drafts;
 use crate::chat::render::{self, People};
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
-use crate::events::{Audience, Event};
+use crate::events::{Audience, Event, size};
+use crate::limits;
 use crate::store::ChannelWrite;
 use crate::store::appender::{Append, Outcome};
 use crate::store::messages::{Effects, Message, NewMessage};
@@ -45,7 +49,8 @@ pub async fn send_message(ctx: &Ctx, caller: &Caller, cid: &Cid, request: SendMe
     let only_for = only_for(&author, shadowed, &draft.data.restricted_visibility).unwrap_or_default();
     let mut event = body("message.new", &access.channel, shown.clone(), Timestamp::AT_COMMIT);
     event.user = Some(shown.user.clone());
-    let append = Append { channel_id: access.key(), message, effects, body: serde_json::to_string(&event)?, only_for };
+    let body = String::from_utf8(size::encode(&event)?).map_err(Error::internal)?;
+    let append = Append { channel_id: access.key(), message, effects, body, only_for };
     match ctx.appender.append(append).await? {
         Outcome::Stored { at, ended_draft } => {
             if ended_draft {
@@ -235,22 +240,21 @@ async fn add_events(
     let shown_parent = render::messages::one(ctx, &parent, access.cid(), render::messages::Options::default()).await?;
     write.event(event_of("message.updated", &access.channel, &parent, shown_parent, write.now())?);
     let people = People::for_event(ctx, render::channels::people_of(&access.channel)).await?;
-    let mut participants: Vec<String> = parent.participants.iter().chain([&parent.user_id]).cloned().collect();
-    participants.sort_unstable();
-    participants.dedup();
-    participants.retain(|id| *id != row.user_id);
-    let unread = write.unread_threads(&participants).await?;
-    for participant in participants {
-        let mut event = wire::Event::new("notification.thread_message_new", write.now());
-        event.channel_fields = Some(ChannelFields::new(access.cid(), access.channel.row.team.as_deref()));
-        event.channel = Some(render::channels::channel(&access.channel, Some(&write.head), &people, None));
-        event.message_id = Some(row.id.clone());
-        event.message = Some(shown.clone());
-        event.thread_id = Some(parent.id.clone());
-        event.watcher_count = Some(0);
-        event.read =
-            Some(ReadFields { unread_threads_alone: unread.get(&participant).copied(), ..ReadFields::default() });
-        write.unnumbered_event(Event::new(&event, Audience::AbsentUser(participant))?);
-    }
+    let mut event = wire::Event::new("notification.thread_message_new", write.now());
+    event.channel_fields = Some(ChannelFields::new(access.cid(), access.channel.row.team.as_deref()));
+    event.channel = Some(render::channels::channel(&access.channel, Some(&write.head), &people, None));
+    event.message_id = Some(row.id.clone());
+    event.message = Some(shown.clone());
+    event.thread_id = Some(parent.id.clone());
+    event.watcher_count = Some(0);
+    // One event for all of them; how many threads each has not read is added where it is heard (chat/notifications.rs).
+    write.unnumbered_event(Event::new(&event, Audience::AbsentUsers(participants_but(&row.user_id, &parent)))?);
     Ok(())
+}
+
+/// Who takes part in a thread, but for the author of its newest reply.
+fn participants_but(author: &str, parent: &Message) -> Arc<[String]> {
+    let participants = parent.participants.iter().take(limits::THREAD_PARTICIPANTS_KEPT).chain([&parent.user_id]);
+    let others: BTreeSet<&String> = participants.filter(|id| *id != author).collect();
+    others.into_iter().cloned().collect()
 }
