@@ -13,6 +13,7 @@ use super::middleware::observe::Facts;
 use super::platform::Platform;
 use super::router;
 use crate::access::Caller;
+use crate::access::caller::ANONYMOUS_ROLE;
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
 
@@ -66,9 +67,11 @@ pub fn check(ctx: &Ctx, facts: &Arc<Facts>, caller: &Caller, headers: &HeaderMap
     let usage = ctx.engine.limits.hit(&format!("{}:{operation}", platform.as_str()), now);
     let mut info = LimitInfo { limit: app_limit, remaining: app_limit.saturating_sub(usage.used), reset: usage.reset };
     let mut over = usage.used > app_limit;
-    if let (Some(user), false) = (caller.user_id(), caller.is_server()) {
+    if let (Some(user), false) = (caller.user(), caller.is_server()) {
         let limit = PER_USER * factor;
-        let usage = ctx.engine.limits.hit(&format!("u:{user}:{operation}"), now);
+        // Whoever has no name that is its own is counted with all others who have none.
+        let name = if user.role == ANONYMOUS_ROLE { "!anon" } else { user.id.as_str() };
+        let usage = ctx.engine.limits.hit(&format!("u:{name}:{operation}"), now);
         let remaining = limit.saturating_sub(usage.used);
         if remaining < info.remaining {
             info = LimitInfo { limit, remaining, reset: usage.reset };
