@@ -371,6 +371,9 @@ async fn a_reply_is_told_once(app: &App) {
         heard.contains(&"message.new".to_owned()) && !heard.iter().any(|kind| kind.contains("thread")),
         "{heard:?}"
     );
+    // It does not change how many watch.
+    people[0].say("messaging:room", "more").await;
+    assert_eq!(watcher.hear("message.new").await["watcher_count"], 1);
     // Who was away catches up on it.
     let missed = json!({"channel_cids": ["messaging:room"], "last_sync_at": parent_sent});
     let missed = people[1].post("/sync", missed).await.ok();

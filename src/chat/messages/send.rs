@@ -248,7 +248,9 @@ async fn add_events(
     event.thread_id = Some(parent.id.clone());
     event.watcher_count = Some(0);
     // One event for all of them; how many threads each has not read is added where it is heard (chat/notifications.rs).
-    write.unnumbered_event(Event::new(&event, Audience::AbsentUsers(participants_but(&row.user_id, &parent)))?);
+    let told = Event::new(&event, Audience::AbsentUsers(participants_but(&row.user_id, &parent)))?;
+    // The key is there for clients: it does not say how many watch.
+    write.unnumbered_event(Event { watcher_count: None, ..told });
     Ok(())
 }
 

@@ -10,9 +10,12 @@ use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd};
 
 use crate::limits;
 
+/// `<p>` and `</p>` with a line break, as JSON.
+const PARAGRAPH_BYTES: usize = 9;
+
 /// Renders Markdown. HTML in the text is shown as text, and links lead to the web or to mail and nowhere else.
 pub fn render(text: &str) -> String {
-    if text.is_empty() || text.len() > limits::HTML_BYTES_MAX {
+    if text.is_empty() || text.len() + PARAGRAPH_BYTES > limits::HTML_BYTES_MAX {
         return String::new();
     }
     if is_plain(text) {
