@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 pub use catalog::Kind;
 
+use crate::limits;
+
 pub type Result<T> = std::result::Result<T, Error>;
 
 type Cause = Arc<dyn std::error::Error + Send + Sync>;
@@ -33,7 +35,7 @@ pub struct Error {
 impl Error {
     #[track_caller]
     pub fn new(kind: Kind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { kind, message: message.into(), fields: BTreeMap::new(), cause: None, at: Location::caller() }
+        Self { kind, message: cut(message.into()), fields: BTreeMap::new(), cause: None, at: Location::caller() }
     }
 
     /// Bad input (code 4).
@@ -70,7 +72,7 @@ impl Error {
     }
 
     pub fn field(mut self, name: &str, problem: impl Into<String>) -> Self {
-        self.fields.insert(name.into(), problem.into());
+        self.fields.insert(cut(name.to_owned().into()).into(), problem.into());
         self
     }
 
@@ -82,6 +84,15 @@ impl Error {
     pub fn at(&self) -> &'static Location<'static> {
         self.at
     }
+}
+
+/// What went wrong is often said with what the caller sent: not with all of it.
+fn cut(message: Cow<'static, str>) -> Cow<'static, str> {
+    if message.len() <= limits::ERROR_MESSAGE_BYTES_MAX {
+        return message;
+    }
+    let end = message.floor_char_boundary(limits::ERROR_MESSAGE_BYTES_MAX);
+    format!("{}…", &message[..end]).into()
 }
 
 impl fmt::Display for Error {
@@ -121,5 +132,19 @@ impl From<serde_json::Error> for Error {
     #[track_caller]
     fn from(error: serde_json::Error) -> Self {
         Self::internal(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_does_not_say_all_that_was_sent() {
+        let error = Error::input(format!("{} is wrong", "ä".repeat(100_000)));
+        assert!(error.message.len() <= limits::ERROR_MESSAGE_BYTES_MAX + "…".len() && error.message.ends_with("ä…"));
+        assert_eq!(Error::input("short").message, "short");
+        let error = Error::input("x").field(&"k".repeat(100_000), "wrong kind");
+        assert!(error.fields.keys().all(|name| name.len() < 2 * limits::ERROR_MESSAGE_BYTES_MAX));
     }
 }

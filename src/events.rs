@@ -9,9 +9,12 @@
 pub mod announce;
 pub mod audience;
 pub mod relay;
+pub mod size;
 
 use bytes::Bytes;
 use wire::Timestamp;
+
+use crate::error::Result;
 
 pub use audience::Audience;
 
@@ -43,8 +46,8 @@ impl Event {
     /// An event for the log.
     ///
     /// # Errors
-    /// None in practice: our own types always serialise.
-    pub fn new(event: &wire::Event, audience: Audience) -> Result<Self, serde_json::Error> {
+    /// It is too large for those who would hear it (size.rs).
+    pub fn new(event: &wire::Event, audience: Audience) -> Result<Self> {
         Ok(Self {
             kind: event.kind.clone(),
             audience,
@@ -54,19 +57,15 @@ impl Event {
             subject: None,
             watcher_count: event.watcher_count,
             created_at: event.created_at,
-            body: serde_json::to_vec(event)?.into(),
+            body: size::encode(event)?.into(),
         })
     }
 
     /// An event that skips the log: it tells a state that has passed when somebody would read it there.
     ///
     /// # Errors
-    /// None in practice: our own types always serialise.
-    pub fn ephemeral(
-        event: &wire::Event,
-        channel_id: Option<i64>,
-        audience: Audience,
-    ) -> Result<Self, serde_json::Error> {
+    /// As [`Event::new`].
+    pub fn ephemeral(event: &wire::Event, channel_id: Option<i64>, audience: Audience) -> Result<Self> {
         Ok(Self { channel_id, ..Self::new(event, audience)? })
     }
 
@@ -75,7 +74,7 @@ impl Event {
     ///
     /// # Errors
     /// None in practice: our own types always serialise.
-    pub fn custom(event: &wire::Event, channel_id: Option<i64>, audience: Audience) -> Result<Self, serde_json::Error> {
+    pub fn custom(event: &wire::Event, channel_id: Option<i64>, audience: Audience) -> Result<Self> {
         Ok(Self { kind: CUSTOM.into(), ..Self::ephemeral(event, channel_id, audience)? })
     }
 

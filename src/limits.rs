@@ -22,6 +22,8 @@ pub const UPLOAD_TIMEOUT: Duration = Duration::from_mins(5);
 pub const JSON_DEPTH_MAX: usize = 32;
 /// Guests that one address may make in a minute: a classroom behind one router, not a script.
 pub const GUESTS_PER_ADDRESS: u64 = 100;
+/// What an error says, and with it what it repeats of the request.
+pub const ERROR_MESSAGE_BYTES_MAX: usize = 1_000;
 /// How long a draining node tells its sockets to come back elsewhere, spread evenly.
 pub const DRAIN_SPREAD: Duration = Duration::from_secs(5);
 /// How long a draining node waits for its requests.
@@ -51,10 +53,17 @@ pub const REMOVED_PIECES_AT_ONCE: usize = 20;
 
 /// Largest frame that a client may send. Clients send heartbeats only.
 pub const CLIENT_FRAME_BYTES_MAX: usize = 16 * 1024;
+/// Longest id of a connection: the name of a node and a UUID.
+pub const CONNECTION_ID_BYTES_MAX: usize = 64;
 /// Longest `/connect` query.
 pub const CONNECT_QUERY_BYTES_MAX: usize = 12 * 1024;
 /// What may wait for one slow reader; then the socket is closed and the client comes back and catches up.
 pub const SOCKET_QUEUE_BYTES_MAX: usize = 256 * 1024;
+/// One event as JSON: a reader who keeps up has room for several. What would be larger is shown with less of the people in it
+/// (events/size.rs), and refused if that is not enough.
+pub const EVENT_BYTES_MAX: usize = 64 * 1024;
+/// `me` in the first frame and in events about mutes: half of the queue.
+pub const ME_BYTES_MAX: usize = 128 * 1024;
 /// The same in frames.
 pub const SOCKET_QUEUE_FRAMES_MAX: usize = 1024;
 /// Frames written with one system call.
@@ -192,6 +201,8 @@ pub const ONLINE_CACHE_LIFE: Duration = Duration::from_secs(5);
 
 /// How often a node says that its users are still there.
 pub const PRESENCE_REFRESH: Duration = Duration::from_secs(20);
+/// Keys that one node counts for rate limits in one minute. Users beyond are not counted; the app as a whole is.
+pub const RATE_LIMIT_KEYS_MAX: usize = 100_000;
 /// When a user of a dead node counts as gone: within T19's 90 seconds.
 pub const PRESENCE_LIFE: Duration = Duration::from_mins(1);
 /// Payload of one message on the bus.
@@ -212,8 +223,20 @@ pub const BUS_PIPELINE_MAX: usize = 128;
 pub const USER_ID_CHARS_MAX: usize = 255;
 pub const USERS_PER_CALL_MAX: usize = 100;
 pub const CUSTOM_BYTES_MAX: usize = 5 * 1024;
+/// Objects inside objects in custom data: less than in a body, because it is sent inside of others.
+pub const CUSTOM_DEPTH_MAX: usize = 24;
+/// A dotted path into custom data, and the steps of it.
+pub const CUSTOM_PATH_BYTES_MAX: usize = 255;
+pub const CUSTOM_PATH_STEPS_MAX: usize = 8;
+/// Keys that one partial update sets and unsets.
+pub const KEYS_PER_CALL_MAX: usize = 1_000;
 pub const TEAMS_MAX: usize = 250;
 pub const TEAM_BYTES_MAX: usize = 100;
+pub const ROLE_BYTES_MAX: usize = 64;
+/// Teams in which a user has another role: so many that `user.updated`, with all that a user can have, is an event.
+pub const TEAM_ROLES_MAX: usize = 100;
+/// Users that a user has muted, and channels; `me` carries the newest that fit.
+pub const MUTES_MAX: i64 = 1_000;
 pub const QUERY_USERS_LIMIT_DEFAULT: i64 = 30;
 pub const QUERY_USERS_LIMIT_MAX: i64 = 100;
 pub const QUERY_OFFSET_MAX: i64 = 1_000;
@@ -235,19 +258,29 @@ pub const QUERY_MEMBERS_LIMIT_MAX: i64 = 100;
 pub const MEMBERS_PER_CALL_MAX: usize = 100;
 pub const COOLDOWN_SECONDS_MAX: i64 = 120;
 pub const FILTER_TAGS_MAX: usize = 100;
+pub const FILTER_TAG_BYTES_MAX: usize = 100;
+/// Channels that one call marks as read, each with an event of its own.
+pub const MARK_READ_CHANNELS_MAX: usize = 100;
 
 // ---- Messages
 
-pub const MESSAGE_ID_CHARS_MAX: usize = 255;
+pub const MESSAGE_ID_BYTES_MAX: usize = 255;
+/// A page of messages lets others run after so much text has become HTML: about a millisecond.
+pub const RENDERED_BYTES_PER_TURN: usize = 64 * 1024;
 /// Upper bound of a channel type's `max_message_length`.
 pub const MESSAGE_CHARS_MAX: i64 = 20_000;
 pub const ATTACHMENTS_MAX: usize = 30;
-/// Of one message's attachments all together, in bytes of JSON.
-pub const ATTACHMENTS_BYTES_MAX: usize = 30 * 5 * 1024;
+/// What its author puts into one message (text, attachments, custom data, names), in bytes of JSON: half of an event, so
+/// that there is room for its HTML, the people, the reactions and the channel.
+pub const MESSAGE_BYTES_MAX: usize = 32 * 1024;
+/// HTML of one message, in bytes of JSON. A text of 5,000 characters of three bytes has it.
+pub const HTML_BYTES_MAX: usize = 16 * 1024;
 pub const MENTIONS_MAX: usize = 25;
 pub const RESTRICTED_VISIBILITY_MAX: usize = 100;
 pub const MESSAGES_BY_ID_MAX: usize = 100;
 pub const THREAD_PARTICIPANTS_MAX: usize = 10;
+/// Participants of a thread whom a message remembers, in the order of their first replies, and who are told of new ones.
+pub const THREAD_PARTICIPANTS_KEPT: usize = 1_000;
 
 // ---- Drafts
 
@@ -258,7 +291,9 @@ pub const DRAFT_CACHE_LIFE: Duration = Duration::from_hours(24);
 
 // ---- Reactions
 
-pub const REACTION_TYPE_CHARS_MAX: usize = 255;
+pub const REACTION_TYPE_BYTES_MAX: usize = 255;
+/// Types of reactions that one message has.
+pub const REACTION_TYPES_MAX: usize = 20;
 pub const REACTION_CUSTOM_BYTES_MAX: usize = 1024;
 pub const REACTION_SCORE_MAX: i64 = 1_000_000;
 pub const LATEST_REACTIONS: usize = 10;
@@ -271,6 +306,8 @@ pub const REACTIONS_LIMIT_MAX: i64 = 300;
 pub const ROOM_LIST_MAX: i64 = 100;
 pub const ROOM_PAGE_DEFAULT: i64 = 20;
 pub const ROOM_PAGE_MAX: i64 = 100;
+/// Messages in the first page of a room on a socket: half of its queue, and the largest message several times.
+pub const ROOM_PAGE_BYTES_MAX: usize = SOCKET_QUEUE_BYTES_MAX / 2;
 /// Text of a poll, a reminder and the like.
 pub const ROOM_TEXT_CHARS_MAX: usize = 5_000;
 /// Rooms of a user, the most recently active ones, that hear what it edits when it does not say where.
@@ -301,6 +338,16 @@ pub const ROOMS_PER_SOCKET_MAX: usize = 100;
 /// Largest upload unless the app's settings say less.
 pub const UPLOAD_BYTES_MAX: i64 = 100 * 1024 * 1024;
 pub const UPLOAD_NAME_BYTES_MAX: usize = 255;
+/// Fields of a form that are looked at, and the largest of those that are text.
+pub const FORM_FIELDS_MAX: usize = 16;
+pub const FORM_FIELD_BYTES_MAX: usize = 16 * 1024;
+/// A whole form: a file, and what is around it.
+pub const UPLOAD_FORM_BYTES_MAX: usize = UPLOAD_BYTES_MAX as usize + FORM_FIELDS_MAX * FORM_FIELD_BYTES_MAX;
+/// What one upload holds in memory before it is written: the smallest part that object stores take.
+pub const UPLOAD_PART_BYTES: usize = 5 * 1024 * 1024;
+/// Extensions or types in one list of the app's rules for uploads, and the length of each.
+pub const UPLOAD_RULES_MAX: usize = 100;
+pub const UPLOAD_RULE_BYTES_MAX: usize = 100;
 
 // ---- Push
 
@@ -345,7 +392,15 @@ pub const VAPID_LIFE_SECONDS: i64 = 12 * 60 * 60;
 
 // ---- Queries
 
-pub const FILTER_BOUNDS: query::Bounds = query::Bounds { depth: 8, conditions: 64, values: 300 };
+pub const FILTER_BOUNDS: query::Bounds = query::Bounds {
+    depth: 8,
+    conditions: 64,
+    values: 300,
+    value_bytes: 5 * 1024,
+    bytes: 128 * 1024,
+    words: 8,
+    words_bytes: 255,
+};
 
 /// Unread channels and threads in `GET /unread`.
 pub const UNREAD_CHANNELS_MAX: i64 = 100;
@@ -361,6 +416,10 @@ const _: () = {
     assert!(SYNC_OVERLAP.as_secs() > REQUEST_TIMEOUT.as_secs());
     assert!(FRAMES_PER_WRITE_MAX <= SOCKET_QUEUE_FRAMES_MAX);
     assert!(JSON_DEPTH_MAX < 128);
+    assert!(CUSTOM_DEPTH_MAX + 6 <= JSON_DEPTH_MAX);
+    assert!(MESSAGE_BYTES_MAX + HTML_BYTES_MAX < EVENT_BYTES_MAX);
+    // The largest event with its channel beside it, for those who do not watch.
+    assert!(2 * EVENT_BYTES_MAX <= SOCKET_QUEUE_BYTES_MAX && ME_BYTES_MAX < SOCKET_QUEUE_BYTES_MAX);
     assert!(PUSH_LEASE_SECONDS as u64 > 2 * PUSH_TIMEOUT.as_secs());
     assert!(APPEND_STATEMENT_TIME.as_millis() < APPEND_TIME.as_millis());
     assert!(APPEND_ASIDE_WAIT.as_secs() + APPEND_TIME.as_secs() < REQUEST_TIMEOUT.as_secs());

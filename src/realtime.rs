@@ -176,7 +176,8 @@ impl Realtime {
 
     /// The node on which a connection lives, if its id is one of ours.
     pub fn node_of(connection_id: &str) -> Option<&str> {
-        connection_id.split_once('.').map(|(node, _)| node)
+        let known = Some(connection_id).filter(|id| id.len() <= limits::CONNECTION_ID_BYTES_MAX);
+        known?.split_once('.').map(|(node, _)| node)
     }
 
     pub fn connections(&self) -> i64 {

@@ -5,12 +5,15 @@
 //! kinds, reasons. Never a user, a channel or a token.
 
 use std::cell::Cell;
+use std::fmt::{self, Write};
 use std::future::Future;
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::debug_fn;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{LogFormat, LogSettings};
@@ -73,9 +76,39 @@ pub fn start_logging(settings: &LogSettings) {
         .with_ansi(std::io::stderr().is_terminal());
     // A second start in one process (tests) keeps the first one's choice.
     let _ = match settings.format {
-        LogFormat::Text => builder.compact().finish().try_init(),
+        LogFormat::Text => builder.compact().fmt_fields(escaped_fields()).finish().try_init(),
         LogFormat::Json => builder.json().flatten_event(true).finish().try_init(),
     };
+}
+
+/// `key=value`, in which no value can end the line, begin another one, or speak to a terminal: some of them hold what clients
+/// have sent. JSON lines escape as JSON does.
+fn escaped_fields() -> impl for<'writer> tracing_subscriber::fmt::FormatFields<'writer> + Send + Sync + 'static {
+    debug_fn(|writer, field, value| match field.name() {
+        "message" => write!(Escaped(writer), "{value:?}"),
+        name => {
+            write!(writer, "{name}=")?;
+            write!(Escaped(writer), "{value:?}")
+        }
+    })
+    .delimited(" ")
+}
+
+/// Writes text in one line, without anything that changes how the line looks.
+struct Escaped<'a>(&'a mut dyn Write);
+
+impl Write for Escaped<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for char in text.chars() {
+            // Line and paragraph separators, and what turns the direction of writing.
+            if char.is_control() || matches!(char, '\u{2028}'..='\u{202E}' | '\u{2066}'..='\u{2069}') {
+                write!(self.0, "{}", char.escape_default())?;
+            } else {
+                self.0.write_char(char)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 const SECONDS: &[f64] = &[0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
@@ -144,4 +177,45 @@ fn describe() {
     describe_counter!("millrace_requests_abandoned_total", "Requests that went on without their client to their end.");
     describe_counter!("millrace_tasks_ended_total", "Background tasks that ended and should not have, by task.");
     describe_gauge!("millrace_bus_connected", "1 while the bus's subscriber is connected.");
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_clients_send_stays_in_its_line() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let builder = tracing_subscriber::fmt().with_writer(move || writer.clone()).with_ansi(false);
+        let subscriber = builder.compact().fmt_fields(escaped_fields()).finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let reason = "no user a\nERROR forged\r\u{2028}\u{1b}[2J\u{85}\u{202e}é";
+            tracing::info!(kind = "input", %reason, "request");
+            tracing::info!(reason, "request");
+        });
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), 2, "{text}");
+        assert!(
+            text.lines().all(|line| line.contains("request kind=input reason=no user") || line.contains("é")),
+            "{text}"
+        );
+        let odd = |char: char| char != '\n' && (char.is_control() || matches!(char, '\u{2028}' | '\u{202e}'));
+        assert!(!text.contains(odd) && text.contains("\\nERROR forged"), "{text}");
+    }
 }

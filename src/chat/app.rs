@@ -117,6 +117,7 @@ pub async fn update_app(ctx: &Ctx, caller: &Caller, changes: Map<String, Value>)
                         limits::UPLOAD_BYTES_MAX
                     )));
                 }
+                check_rules(&key, &config)?;
                 app.settings.insert(key.clone(), serde_json::to_value(config)?);
             }
             ("grants", value) => {
@@ -132,5 +133,22 @@ pub async fn update_app(ctx: &Ctx, caller: &Caller, changes: Map<String, Value>)
     write.update_app(&app).await?;
     write.event(Event::internal("app.updated", ctx.clock.now()));
     ctx.announcer.tell(write.commit().await?).await;
+    Ok(())
+}
+
+fn check_rules(key: &str, config: &UploadConfig) -> Result<()> {
+    let UploadConfig {
+        allowed_file_extensions, blocked_file_extensions, allowed_mime_types, blocked_mime_types, ..
+    } = config;
+    for list in [allowed_file_extensions, blocked_file_extensions, allowed_mime_types, blocked_mime_types] {
+        let wrong = |rule: &String| rule.len() > limits::UPLOAD_RULE_BYTES_MAX;
+        if list.len() > limits::UPLOAD_RULES_MAX || list.iter().any(wrong) {
+            return Err(Error::input(format!(
+                "a list in {key} may have {} entries of up to {} bytes",
+                limits::UPLOAD_RULES_MAX,
+                limits::UPLOAD_RULE_BYTES_MAX
+            )));
+        }
+    }
     Ok(())
 }

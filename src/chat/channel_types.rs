@@ -19,6 +19,8 @@ const BUILT_IN: &[&str] = &["messaging", "livestream", "team", "gaming", "commer
 const TYPES_MAX: usize = 50;
 const ROLES_PER_SCOPE_MAX: usize = 100;
 const GRANTS_PER_ROLE_MAX: usize = 500;
+/// A setting that is text, a role, the id of a permission.
+const SETTING_BYTES_MAX: usize = 255;
 
 /// All types by name.
 ///
@@ -143,6 +145,9 @@ fn checked_config(request: Map<String, Value>) -> Result<Map<String, Value>> {
         {
             return Err(Error::input(format!("max_message_length must be 1 to {}", limits::MESSAGE_CHARS_MAX)));
         }
+        if value.as_str().is_some_and(|text| text.len() > SETTING_BYTES_MAX) {
+            return Err(Error::input(format!("{key} may have {SETTING_BYTES_MAX} bytes")).field(&key, "too long"));
+        }
         config.insert(key, value);
     }
     Ok(config)
@@ -163,10 +168,15 @@ pub fn checked_grants(grants: &Value) -> Result<Map<String, Value>> {
         return Err(Error::input(format!("grants name more than {ROLES_PER_SCOPE_MAX} roles")));
     }
     let mut checked = Map::new();
+    let short = |text: &str| text.len() <= SETTING_BYTES_MAX;
     for (role, ids) in roles {
         match ids {
             Value::Null => {}
-            Value::Array(ids) if ids.len() <= GRANTS_PER_ROLE_MAX && ids.iter().all(Value::is_string) => {
+            Value::Array(ids)
+                if short(&role)
+                    && ids.len() <= GRANTS_PER_ROLE_MAX
+                    && ids.iter().all(|id| id.as_str().is_some_and(short)) =>
+            {
                 checked.insert(role, Value::Array(ids));
             }
             _ => return Err(wrong()),

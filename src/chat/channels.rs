@@ -10,13 +10,16 @@ pub mod truncate;
 pub mod update;
 pub mod watch;
 
+use serde_json::{Map, Value};
 use wire::Timestamp;
 use wire::event::ChannelFields;
 
 use crate::access::caches::LoadedChannel;
+use crate::chat::custom;
 use crate::chat::render::{self, People};
 use crate::ctx::Ctx;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::limits;
 use crate::store::ChannelWrite;
 use crate::store::write::Head;
 
@@ -59,4 +62,35 @@ pub(in crate::chat) async fn people_at_hand(
     others: impl IntoIterator<Item = String>,
 ) -> Result<People> {
     People::at_hand(ctx, write.write(), render::channels::people_of(channel).chain(others)).await
+}
+
+/// The team that a request names; the empty one is none.
+fn checked_team(team: Option<String>) -> Result<Option<String>> {
+    match team.filter(|team| !team.is_empty()) {
+        Some(team) if team.len() > limits::TEAM_BYTES_MAX => {
+            Err(Error::input(format!("a team has a name of 1 to {} bytes", limits::TEAM_BYTES_MAX)))
+        }
+        team => Ok(team),
+    }
+}
+
+/// The tags of a channel, each once, in their order.
+fn checked_tags(mut tags: Vec<String>) -> Result<Vec<String>> {
+    tags.sort_unstable();
+    tags.dedup();
+    let wrong = |tag: &String| tag.len() > limits::FILTER_TAG_BYTES_MAX;
+    if tags.len() > limits::FILTER_TAGS_MAX || tags.iter().any(wrong) {
+        return Err(Error::input(format!(
+            "a channel may have {} filter tags of up to {} bytes",
+            limits::FILTER_TAGS_MAX,
+            limits::FILTER_TAG_BYTES_MAX
+        )));
+    }
+    Ok(tags)
+}
+
+/// The settings that a channel changes for itself; none are none.
+fn checked_overrides(overrides: Map<String, Value>) -> Result<Option<Map<String, Value>>> {
+    custom::check(&overrides, limits::CUSTOM_BYTES_MAX, "channel's config_overrides")?;
+    Ok(Some(overrides).filter(|overrides| !overrides.is_empty()))
 }

@@ -1,25 +1,63 @@
 //! Custom data: its bounds, and changing parts of it by dotted paths.
+//!
+//! A path is measured before it is walked, and what comes of it is no deeper than what a body may hold: what is kept can
+//! always be read back and sent again. Everything that recurses over data relies on that.
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
+use crate::limits;
 
 /// Checks that custom data can be kept.
 ///
 /// # Errors
-/// Too large, or with a NUL, which Postgres cannot hold.
+/// Too large or too deep, or with a NUL, which Postgres cannot hold.
 pub fn check(custom: &Map<String, Value>, bytes_max: usize, what: &str) -> Result<()> {
-    let text = serde_json::to_string(custom)?;
-    if text.len() > bytes_max {
-        return Err(Error::input(format!(
-            "custom data of a {what} may have {bytes_max} bytes, this has {}",
-            text.len()
-        )));
+    if custom.is_empty() {
+        return Ok(());
     }
-    if text.contains("\\u0000") && has_nul(&Value::Object(custom.clone())) {
+    let bytes = json_bytes(custom)?;
+    if bytes > bytes_max {
+        return Err(Error::input(format!("custom data of a {what} may have {bytes_max} bytes, this has {bytes}")));
+    }
+    if custom.values().map(depth).max() >= Some(limits::CUSTOM_DEPTH_MAX) {
+        let most = limits::CUSTOM_DEPTH_MAX;
+        return Err(Error::input(format!("custom data of a {what} is nested more than {most} levels deep")));
+    }
+    if custom.iter().any(|(key, value)| key.contains('\0') || has_nul(value)) {
         return Err(Error::input(format!("custom data of a {what} contains a NUL")));
     }
     Ok(())
+}
+
+/// The size of something as JSON, without writing it.
+///
+/// # Errors
+/// None in practice: our own types always serialise.
+pub fn json_bytes(value: &impl Serialize) -> Result<usize> {
+    struct Count(usize);
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    serde_json::to_writer(&mut count, value)?;
+    Ok(count.0)
+}
+
+/// Lists and objects inside each other.
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(list) => 1 + list.iter().map(depth).max().unwrap_or(0),
+        Value::Object(object) => 1 + object.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
 }
 
 /// Does any text in it have a NUL?
@@ -32,40 +70,69 @@ pub fn has_nul(value: &Value) -> bool {
     }
 }
 
-/// Sets a value at a dotted path; objects on the way are made. What is in the way and no object is replaced.
-pub fn set(object: &mut Map<String, Value>, path: &str, value: Value) {
-    match path.split_once('.') {
-        None => {
-            object.insert(path.into(), value);
-        }
-        Some((step, rest)) => {
-            let inner = object.entry(step).or_insert_with(|| Value::Object(Map::new()));
-            if !inner.is_object() {
-                *inner = Value::Object(Map::new());
-            }
-            if let Value::Object(inner) = inner {
-                set(inner, rest, value);
-            }
-        }
+/// Checks how many keys a partial update names, before any of them is looked at.
+///
+/// # Errors
+/// Too many.
+pub fn check_keys(set: &Map<String, Value>, unset: &[String]) -> Result<()> {
+    if set.len() + unset.len() > limits::KEYS_PER_CALL_MAX {
+        return Err(Error::input(format!("set and unset may name {} keys", limits::KEYS_PER_CALL_MAX)));
     }
+    Ok(())
+}
+
+fn check_path(path: &str) -> Result<()> {
+    if path.len() > limits::CUSTOM_PATH_BYTES_MAX || path.split('.').count() > limits::CUSTOM_PATH_STEPS_MAX {
+        return Err(Error::input(format!(
+            "a key in set or unset may have {} bytes and {} steps",
+            limits::CUSTOM_PATH_BYTES_MAX,
+            limits::CUSTOM_PATH_STEPS_MAX
+        )));
+    }
+    Ok(())
+}
+
+/// Sets a value at a dotted path; objects on the way are made. What is in the way and no object is replaced.
+///
+/// # Errors
+/// A path that is too long.
+pub fn set(mut object: &mut Map<String, Value>, path: &str, value: Value) -> Result<()> {
+    check_path(path)?;
+    let (steps, key) = path.rsplit_once('.').map_or((None, path), |(steps, key)| (Some(steps), key));
+    for step in steps.into_iter().flat_map(|steps| steps.split('.')) {
+        let inner = object.entry(step).or_insert_with(|| Value::Object(Map::new()));
+        if !inner.is_object() {
+            *inner = Value::Object(Map::new());
+        }
+        let Value::Object(inner) = inner else {
+            return Err(Error::internal("what was just made an object is none"));
+        };
+        object = inner;
+    }
+    object.insert(key.into(), value);
+    Ok(())
 }
 
 /// Removes a value at a dotted path. Objects on the way stay, empty or not.
-pub fn unset(object: &mut Map<String, Value>, path: &str) {
-    match path.split_once('.') {
-        None => {
-            object.remove(path);
-        }
-        Some((step, rest)) => {
-            if let Some(Value::Object(inner)) = object.get_mut(step) {
-                unset(inner, rest);
-            }
-        }
+///
+/// # Errors
+/// A path that is too long.
+pub fn unset(mut object: &mut Map<String, Value>, path: &str) -> Result<()> {
+    check_path(path)?;
+    let (steps, key) = path.rsplit_once('.').map_or((None, path), |(steps, key)| (Some(steps), key));
+    for step in steps.into_iter().flat_map(|steps| steps.split('.')) {
+        let Some(Value::Object(inner)) = object.get_mut(step) else {
+            return Ok(());
+        };
+        object = inner;
     }
+    object.remove(key);
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -73,17 +140,17 @@ mod tests {
     #[test]
     fn paths_reach_into_objects() {
         let mut data = json!({"a": {"b": 1}, "c": 2}).as_object().unwrap().clone();
-        set(&mut data, "a.x.y", json!(true));
-        set(&mut data, "c.d", json!(3));
-        unset(&mut data, "a.b");
-        unset(&mut data, "nothing.here");
+        set(&mut data, "a.x.y", json!(true)).unwrap();
+        set(&mut data, "c.d", json!(3)).unwrap();
+        unset(&mut data, "a.b").unwrap();
+        unset(&mut data, "nothing.here").unwrap();
         assert_eq!(Value::Object(data), json!({"a": {"x": {"y": true}}, "c": {"d": 3}}));
     }
 
     #[test]
     fn unsetting_the_last_key_leaves_an_empty_object() {
         let mut data = json!({"test": {"passed": true}}).as_object().unwrap().clone();
-        unset(&mut data, "test.passed");
+        unset(&mut data, "test.passed").unwrap();
         assert_eq!(Value::Object(data), json!({"test": {}}));
     }
 
@@ -93,5 +160,35 @@ mod tests {
         assert!(check(&data, 28, "user").is_ok());
         assert!(check(&data, 27, "user").is_err());
         assert!(check(json!({"a": ["\0"]}).as_object().unwrap(), 100, "user").is_err());
+        let nested = |levels| (1..levels).fold(json!(1), |inner, _| json!({"a": inner}));
+        let most = limits::CUSTOM_DEPTH_MAX;
+        assert!(check(json!({"a": nested(most)}).as_object().unwrap(), 10_000, "user").is_ok());
+        assert!(check(json!({"a": nested(most + 1)}).as_object().unwrap(), 10_000, "user").is_err());
+    }
+
+    #[test]
+    fn endless_paths_are_refused_before_they_are_walked() {
+        let mut data = Map::new();
+        for path in [".".repeat(100_000), "a.".repeat(400_000), "x".repeat(limits::CUSTOM_PATH_BYTES_MAX + 1)] {
+            assert!(set(&mut data, &path, json!(1)).is_err());
+            assert!(unset(&mut data, &path).is_err());
+        }
+        assert!(data.is_empty());
+    }
+
+    proptest! {
+        /// Whatever is set, in whatever order: it is refused, or it can be found where it was put.
+        #[test]
+        fn what_is_set_is_there(paths in prop::collection::vec("[a-c.]{0,20}", 1..12)) {
+            let mut data = Map::new();
+            for path in &paths {
+                if set(&mut data, path, json!(1)).is_ok() {
+                    let found = path.split('.').try_fold(&Value::Object(data.clone()), |at, step| at.get(step)).cloned();
+                    prop_assert_eq!(found, Some(json!(1)));
+                    prop_assert!(data.values().map(depth).max() < Some(limits::CUSTOM_PATH_STEPS_MAX));
+                }
+                prop_assert_eq!(unset(&mut data.clone(), path).is_ok(), path.split('.').count() <= limits::CUSTOM_PATH_STEPS_MAX);
+            }
+        }
     }
 }

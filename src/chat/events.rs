@@ -5,6 +5,7 @@ use wire::event::{ChannelFields, EVENT_KEYS, EventRequest};
 
 use crate::access::{self, Action, Caller};
 use crate::chat::custom;
+use crate::chat::messages::draft::checked_id;
 use crate::chat::render::People;
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
@@ -63,7 +64,7 @@ pub async fn send_event(ctx: &Ctx, caller: &Caller, cid: &Cid, request: EventReq
     let mut event = wire::Event::new(request.kind, ctx.clock.now());
     event.channel_fields = Some(ChannelFields::new(cid, access.channel.row.team.as_deref()));
     event.user = Some(People::for_event(ctx, [user.id.clone()]).await?.get(&user.id));
-    event.parent_id = request.parent_id.filter(|id| !id.is_empty());
+    event.parent_id = request.parent_id.filter(|id| !id.is_empty()).map(checked_id).transpose()?;
     event.custom = request.custom.without(EVENT_KEYS);
     custom::check(&event.custom.0, limits::CUSTOM_BYTES_MAX, "event")?;
     // Typing that nobody is to see is answered like typing that everybody sees.

@@ -37,7 +37,7 @@ pub async fn load(ctx: &Ctx, caller: &Caller, id: &str, action: Action) -> Resul
 /// An event of a channel that tells of a message, for those who may see it.
 ///
 /// # Errors
-/// None in practice: our own types always serialise.
+/// It is too large for those who would hear it.
 pub fn event_of(kind: &str, channel: &LoadedChannel, row: &Message, shown: Shown, at: Timestamp) -> Result<Event> {
     let event = body(kind, channel, shown, at);
     Ok(Event::new(&event, audience_of(row))?.about(&row.user_id))

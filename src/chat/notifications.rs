@@ -1,5 +1,6 @@
-//! The `notification.*` twins of events, for members who are connected but do not watch: the event with the channel, and
-//! for new messages with the member's own unread numbers.
+//! What those hear who are connected but do not watch: the `notification.*` twins of events, which are the event with the
+//! channel, and for new messages with the member's own unread numbers; and of replies the participants of their thread, with
+//! their own unread threads.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
@@ -11,7 +12,7 @@ use crate::access::channel::which_are_readable;
 use crate::chat::render::{self, People};
 use crate::ctx::Ctx;
 use crate::error::Result;
-use crate::events::Event;
+use crate::events::{Audience, Event};
 use crate::realtime::notify::Twins;
 use crate::store::unread::Totals;
 
@@ -42,6 +43,10 @@ async fn twins(ctx: &Ctx, events: &[(&Event, Vec<Arc<str>>)]) -> Result<Vec<Hash
     let totals = totals(ctx, events).await?;
     let none = Totals::default();
     let twins = events.iter().map(|(event, users)| {
+        if let Audience::AbsentUsers(_) = event.audience {
+            let body = |user: &Arc<str>| with_unread_threads(event, totals.get(&**user).unwrap_or(&none).threads);
+            return users.iter().filter_map(|user| Some((user.clone(), body(user)?))).collect();
+        }
         let Some(channel) = event.channel_id.and_then(|id| channels.get(&id)) else {
             // Deleted for good: the event itself carries the channel.
             return users.iter().filter_map(|user| Some((user.clone(), twin(event, None, None)?))).collect();
@@ -64,7 +69,8 @@ async fn readers_only<'a>(ctx: &Ctx, events: &[(&'a Event, Vec<Arc<str>>)]) -> R
     let channels = ctx.caches.channels_by_keys(&keys.into_iter().collect::<Vec<_>>()).await?;
     let mut allowed = Vec::with_capacity(events.len());
     for (event, users) in events {
-        let channel = event.channel_id.and_then(|key| channels.get(&key)).filter(|_| event.kind == "message.new");
+        let tells_a_message = event.kind == "message.new" || matches!(event.audience, Audience::AbsentUsers(_));
+        let channel = event.channel_id.and_then(|key| channels.get(&key)).filter(|_| tells_a_message);
         let Some(channel) = channel else {
             allowed.push((*event, users.clone()));
             continue;
@@ -96,9 +102,17 @@ fn twin(event: &Event, channel: Option<&String>, totals: Option<&Totals>) -> Opt
     Some(twin.into())
 }
 
+/// The event with the one key that is each reader's own.
+fn with_unread_threads(event: &Event, threads: i64) -> Option<Bytes> {
+    let body = std::str::from_utf8(&event.body).ok()?.strip_suffix('}')?;
+    Some(format!("{body},\"unread_threads\":{threads}}}").into())
+}
+
 async fn channels_json(ctx: &Ctx, events: &[(&Event, Vec<Arc<str>>)]) -> Result<HashMap<i64, String>> {
-    let keys: Vec<i64> =
-        events.iter().filter_map(|(event, _)| event.channel_id).collect::<HashSet<_>>().into_iter().collect();
+    // An event for absent users has its channel in it.
+    let with_twins = events.iter().filter(|(event, _)| !matches!(event.audience, Audience::AbsentUsers(_)));
+    let keys: HashSet<i64> = with_twins.filter_map(|(event, _)| event.channel_id).collect();
+    let keys: Vec<i64> = keys.into_iter().collect();
     let channels = ctx.caches.channels_by_keys(&keys).await?;
     let heads: HashMap<i64, _> =
         ctx.store.heads(&keys).await?.into_iter().map(|head| (head.channel_id, head)).collect();
@@ -112,8 +126,10 @@ async fn channels_json(ctx: &Ctx, events: &[(&Event, Vec<Arc<str>>)]) -> Result<
 }
 
 async fn totals(ctx: &Ctx, events: &[(&Event, Vec<Arc<str>>)]) -> Result<HashMap<String, Totals>> {
-    let new_messages = events.iter().filter(|(event, _)| event.kind == "message.new");
-    let users: Vec<String> = new_messages
+    let counted = events
+        .iter()
+        .filter(|(event, _)| event.kind == "message.new" || matches!(event.audience, Audience::AbsentUsers(_)));
+    let users: Vec<String> = counted
         .flat_map(|(_, users)| users.iter().map(ToString::to_string))
         .collect::<HashSet<_>>()
         .into_iter()
@@ -128,7 +144,6 @@ async fn totals(ctx: &Ctx, events: &[(&Event, Vec<Arc<str>>)]) -> Result<HashMap
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::events::Audience;
     use wire::Timestamp;
 
     #[test]

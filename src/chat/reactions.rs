@@ -90,10 +90,13 @@ pub async fn get_reactions(
 fn parse(request: SendReactionRequest, message_id: &str, user: &str, now: wire::Timestamp) -> Result<Reaction> {
     let request = request.reaction;
     let kind = request.kind;
-    if kind.is_empty() || kind.chars().count() > limits::REACTION_TYPE_CHARS_MAX || kind.contains(['\0', '/']) {
+    if kind.is_empty()
+        || kind.len() > limits::REACTION_TYPE_BYTES_MAX
+        || kind.contains(|c: char| c == '/' || c.is_control())
+    {
         return Err(Error::input(format!(
-            "reaction.type has 1 to {} characters, none of which is /",
-            limits::REACTION_TYPE_CHARS_MAX
+            "reaction.type has 1 to {} bytes, none of which is / or a control character",
+            limits::REACTION_TYPE_BYTES_MAX
         )));
     }
     let score = request.score.unwrap_or(1);
@@ -132,6 +135,10 @@ async fn finish(
     reaction: Reaction,
 ) -> Result<(ShownMessage, Shown)> {
     let row = write.count_reactions(&reaction.message_id).await?;
+    let types = row.reactions.as_ref().map_or(0, |reactions| reactions.groups.len());
+    if kind != "reaction.deleted" && types > limits::REACTION_TYPES_MAX {
+        return Err(Error::input(format!("a message may have {} types of reactions", limits::REACTION_TYPES_MAX)));
+    }
     let people = people_at_hand(ctx, &mut write, &access.channel, [reaction.user_id.clone()]).await?;
     let shown_reaction = render::messages::reaction(&reaction, &people);
     let shown = render::messages::at_hand(ctx, &mut write, &row, access.cid()).await?;

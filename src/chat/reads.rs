@@ -108,13 +108,16 @@ async fn tell_totals(ctx: &Ctx, access: Option<&ChannelAccess>, user: &str, read
 /// Marks all of the caller's channels as read, or the named ones up to a message each.
 ///
 /// # Errors
-/// A channel or message that is not there.
+/// A channel or message that is not there, or too many of them.
 pub async fn mark_channels_read(
     ctx: &Ctx,
     caller: &Caller,
     read_by_channel: HashMap<String, String>,
 ) -> Result<Option<wire::Event>> {
     let user = caller.acting()?.id.clone();
+    if read_by_channel.len() > limits::MARK_READ_CHANNELS_MAX {
+        return Err(Error::input(format!("read_by_channel may name {} channels", limits::MARK_READ_CHANNELS_MAX)));
+    }
     if !read_by_channel.is_empty() {
         let mut last = None;
         for (cid, message_id) in read_by_channel {

@@ -67,6 +67,7 @@ fn hears(event: &Event, caller: &Caller) -> bool {
         Audience::Channel { only: None } => true,
         Audience::Channel { only: Some(only) } => caller.user_id().is_none_or(|id| only.iter().any(|name| name == id)),
         Audience::User(user) | Audience::AbsentUser(user) => caller.user_id() == Some(user),
+        Audience::AbsentUsers(users) => caller.user_id().is_some_and(|id| users.iter().any(|user| user == id)),
         Audience::Presence(_) | Audience::Nobody => false,
     }
 }

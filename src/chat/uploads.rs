@@ -3,11 +3,14 @@
 //! A file's URL cannot be guessed. What a browser might run (HTML, SVG, scripts) is only ever offered for download, under a
 //! type that no browser sniffs and a policy that would not let it run.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, pin_mut};
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
-use object_store::{GetOptions, GetResult, ObjectStoreExt};
+use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
 use tokio::io::AsyncWriteExt;
 use wire::Cid;
 use wire::app::UploadConfig;
@@ -50,13 +53,39 @@ const SHOWN: &[(&str, &str)] = &[
 /// Extensions of images (the documented formats).
 const IMAGES: &[&str] = &["avif", "bmp", "gif", "heic", "heif", "jpeg", "jpg", "png", "svg", "webp"];
 
-/// A file that has been received and belongs to nobody yet.
+/// A file that has been received and belongs to nobody yet. It is deleted if nobody keeps it.
 pub struct Received {
-    key: String,
+    file: Unkept,
     channel_id: Option<i64>,
     name: String,
     mime_type: String,
     size_bytes: i64,
+}
+
+/// What has been written to the object store and belongs to nothing yet. When it is dropped, because the client hung up or
+/// something was wrong, it is taken away again.
+struct Unkept {
+    objects: Arc<dyn ObjectStore>,
+    key: String,
+    state: Writing,
+}
+
+enum Writing {
+    Part(Box<BufWriter>),
+    Whole,
+    Kept,
+}
+
+impl Drop for Unkept {
+    /// Best effort: a node that dies here leaves it.
+    fn drop(&mut self) {
+        let (objects, path) = (self.objects.clone(), path_of(&self.key));
+        match std::mem::replace(&mut self.state, Writing::Kept) {
+            Writing::Part(mut writer) => drop(tokio::spawn(async move { writer.abort().await })),
+            Writing::Whole => drop(tokio::spawn(async move { objects.delete(&path).await })),
+            Writing::Kept => {}
+        }
+    }
 }
 
 /// Receives a file into the object store.
@@ -91,16 +120,12 @@ pub async fn receive(
     let size_max = if rules.size_limit == 0 { limits::UPLOAD_BYTES_MAX } else { rules.size_limit };
 
     let key = format!("{}/{name}", ids::unguessable());
-    crate::tasks::begin();
-    let mut writer = BufWriter::new(ctx.objects.clone(), path_of(&key));
-    match copy(&mut writer, content, size_max).await {
-        Ok(size_bytes) => Ok(Received { key, channel_id, name, mime_type, size_bytes }),
-        Err(error) => {
-            // Best effort: what was written so far belongs to nothing.
-            let _ = writer.abort().await;
-            Err(error)
-        }
-    }
+    let writer = BufWriter::with_capacity(ctx.objects.clone(), path_of(&key), limits::UPLOAD_PART_BYTES);
+    // One part is written while the next one comes.
+    let state = Writing::Part(Box::new(writer.with_max_concurrency(1)));
+    let mut file = Unkept { objects: ctx.objects.clone(), key, state };
+    let size_bytes = file.copy(content, size_max).await?;
+    Ok(Received { file, channel_id, name, mime_type, size_bytes })
 }
 
 /// Makes a received file the caller's, and gives back its key: the path of its URL.
@@ -108,36 +133,39 @@ pub async fn receive(
 /// # Errors
 /// A server that acts for nobody.
 pub async fn keep(ctx: &Ctx, caller: &Caller, received: Received) -> Result<String> {
-    let Received { key, channel_id, name, mime_type, size_bytes } = received;
-    let user_id = match caller.acting() {
-        Ok(user) => user.id.clone(),
-        Err(error) => {
-            // Best effort, as above.
-            let _ = ctx.objects.delete(&path_of(&key)).await;
-            return Err(error);
-        }
-    };
-    let upload = Upload { key, channel_id, user_id, name, mime_type, size_bytes };
+    let Received { mut file, channel_id, name, mime_type, size_bytes } = received;
+    let user_id = caller.acting()?.id.clone();
+    let upload = Upload { key: file.key.clone(), channel_id, user_id, name, mime_type, size_bytes };
     ctx.store.insert_upload(&upload).await?;
+    file.state = Writing::Kept;
     Ok(upload.key)
 }
 
-async fn copy(writer: &mut BufWriter, content: impl Stream<Item = Result<Bytes>>, size_max: i64) -> Result<i64> {
-    pin_mut!(content);
-    let mut size = 0;
-    while let Some(chunk) = content.next().await {
-        let chunk = chunk?;
-        size += chunk.len() as i64;
+impl Unkept {
+    async fn copy(&mut self, content: impl Stream<Item = Result<Bytes>>, size_max: i64) -> Result<i64> {
+        pin_mut!(content);
+        let Writing::Part(writer) = &mut self.state else {
+            return Err(Error::internal("a file is received once"));
+        };
+        let mut size = 0;
+        while let Some(chunk) = content.next().await {
+            let chunk = chunk?;
+            size += chunk.len() as i64;
+            // What is too much is heard and not kept: a client that is still talking would not hear the refusal.
+            if size <= size_max {
+                writer.write_all(&chunk).await.map_err(Error::unavailable)?;
+            }
+        }
         if size > size_max {
             return Err(Error::new(Kind::PayloadTooLarge, format!("an upload may have {size_max} bytes")));
         }
-        writer.write_all(&chunk).await.map_err(Error::unavailable)?;
+        if size == 0 {
+            return Err(Error::input("the uploaded file is empty"));
+        }
+        writer.shutdown().await.map_err(Error::unavailable)?;
+        self.state = Writing::Whole;
+        Ok(size)
     }
-    if size == 0 {
-        return Err(Error::input("the uploaded file is empty"));
-    }
-    writer.shutdown().await.map_err(Error::unavailable)?;
-    Ok(size)
 }
 
 /// Deletes an upload of the channel by its URL.
@@ -145,7 +173,6 @@ async fn copy(writer: &mut BufWriter, content: impl Stream<Item = Result<Bytes>>
 /// # Errors
 /// There is none, or the caller may not.
 pub async fn delete(ctx: &Ctx, caller: &Caller, cid: Option<&Cid>, url: &str) -> Result<()> {
-    let missing = || Error::not_found("there is no such upload");
     let key = key_of_url(url).ok_or_else(missing)?;
     let upload = ctx.store.upload(&key).await?.ok_or_else(missing)?;
     match cid {
@@ -173,31 +200,51 @@ fn path_of(key: &str) -> Path {
 
 /// An upload as it is to be served.
 pub struct Served {
-    pub content: GetResult,
+    key: String,
+    pub name: String,
+    pub size: u64,
     pub mime_type: &'static str,
     /// To be shown in the browser, not downloaded.
     pub inline: bool,
-    pub name: String,
 }
 
-/// Reads an upload, or a part of it.
+fn missing() -> Error {
+    Error::not_found("there is no such upload")
+}
+
+/// Finds an upload.
 ///
 /// # Errors
 /// There is none.
-pub async fn read(ctx: &Ctx, key: &str, options: GetOptions) -> Result<Served> {
-    let missing = || Error::not_found("there is no such upload");
-    let upload = ctx.store.upload(key).await?.ok_or_else(missing)?;
-    let content = ctx.objects.get_opts(&path_of(key), options).await.map_err(|error| match error {
-        object_store::Error::NotFound { .. } => missing(),
-        error => Error::unavailable(error),
-    })?;
+pub async fn find(ctx: &Ctx, key: String) -> Result<Served> {
+    let upload = ctx.store.upload(&key).await?.ok_or_else(missing)?;
     let shown = SHOWN.iter().find(|(extension, _)| *extension == extension_of(&upload.name));
     Ok(Served {
-        content,
+        key,
+        size: upload.size_bytes.unsigned_abs(),
         mime_type: shown.map_or("application/octet-stream", |(_, mime)| mime),
         inline: shown.is_some(),
         name: upload.name,
     })
+}
+
+impl Served {
+    /// The content, or a part of it that lies within.
+    ///
+    /// # Errors
+    /// It is gone, or the object store does not answer.
+    pub async fn open(
+        &self,
+        ctx: &Ctx,
+        part: Option<Range<u64>>,
+    ) -> Result<impl Stream<Item = object_store::Result<Bytes>> + use<>> {
+        let options = GetOptions { range: part.map(GetRange::Bounded), ..GetOptions::default() };
+        let content = ctx.objects.get_opts(&path_of(&self.key), options).await.map_err(|error| match error {
+            object_store::Error::NotFound { .. } => missing(),
+            error => Error::unavailable(error),
+        })?;
+        Ok(content.into_stream())
+    }
 }
 
 /// Where uploads are served.
@@ -206,7 +253,8 @@ pub const URL_PATH: &str = "/files/";
 fn key_of_url(url: &str) -> Option<String> {
     let (_, key) = url.split_once(URL_PATH)?;
     let key = key.split(['?', '#']).next()?;
-    Some(percent_encoding::percent_decode_str(key).decode_utf8().ok()?.into_owned())
+    let key = percent_encoding::percent_decode_str(key).decode_utf8().ok()?;
+    (!key.contains('\0')).then(|| key.into_owned())
 }
 
 /// The file's name without its path, without anything that a file system, an object store or a header could mistake.
@@ -273,6 +321,7 @@ mod tests {
             Some("abc/my photo.jpg")
         );
         assert_eq!(key_of_url("http://localhost/other/abc"), None);
+        assert_eq!(key_of_url("http://localhost/files/a%00b/c"), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::clock::Clock;
+use crate::limits;
 
 use super::{Bus, Engine, Limits, Presence, Topic, Usage, window_end};
 
@@ -143,7 +144,8 @@ impl Windows {
         let end = window_end(now_seconds);
         if self.end != end {
             self.end = end;
-            self.counts.clear();
+            // Not cleared: a busy minute does not hold memory for ever.
+            self.counts = HashMap::new();
         }
         &mut self.counts
     }
@@ -153,12 +155,16 @@ impl Limits for Counters {
     fn hit(&self, key: &str, now_seconds: i64) -> Usage {
         let mut windows = lock(&self.windows);
         let counts = windows.at(now_seconds);
-        if !counts.contains_key(key) {
-            counts.insert(key.into(), Count::default());
+        let reset = window_end(now_seconds);
+        if let Some(count) = counts.get_mut(key) {
+            count.here += 1;
+            return Usage { used: count.here + count.elsewhere, reset };
         }
-        let count = counts.get_mut(key).expect("it was just put there");
-        count.here += 1;
-        Usage { used: count.here + count.elsewhere, reset: window_end(now_seconds) }
+        // When there is no room, whoever comes new is let through: what the app has used up is counted since the first request.
+        if counts.len() < limits::RATE_LIMIT_KEYS_MAX {
+            counts.insert(key.into(), Count { here: 1, ..Count::default() });
+        }
+        Usage { used: 1, reset }
     }
 
     fn peek(&self, key: &str, now_seconds: i64) -> Usage {
@@ -189,5 +195,23 @@ impl Counters {
         {
             count.elsewhere = everywhere.saturating_sub(count.told);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_of_limits_are_bounded_and_known_ones_go_on_counting() {
+        let counters = Counters::default();
+        counters.hit("web:SendMessage", 0);
+        for number in 0..2 * limits::RATE_LIMIT_KEYS_MAX {
+            assert_eq!(counters.hit(&format!("u:{number}:SendMessage"), 0).used, 1);
+        }
+        assert_eq!(lock(&counters.windows).counts.len(), limits::RATE_LIMIT_KEYS_MAX);
+        assert_eq!(counters.hit("web:SendMessage", 0).used, 2);
+        assert_eq!(counters.hit("u:1:SendMessage", 60).used, 1);
+        assert_eq!(lock(&counters.windows).counts.len(), 1, "a new minute begins with nothing");
     }
 }

@@ -89,7 +89,8 @@ impl Announcer {
             return;
         }
         let topic = match (&event.audience, event.channel_id) {
-            (Audience::Channel { .. }, Some(channel)) => Some(Topic::Channel(channel)),
+            // Absent users belong to the channel, most of them; the relay tells those who do not.
+            (Audience::Channel { .. } | Audience::AbsentUsers(_), Some(channel)) => Some(Topic::Channel(channel)),
             (Audience::User(user) | Audience::AbsentUser(user), _) => Some(Topic::User(user.clone())),
             (Audience::Presence(user), _) => Some(Topic::Presence(user.clone())),
             _ => None,

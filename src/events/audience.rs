@@ -14,6 +14,8 @@ pub enum Audience {
     User(String),
     /// The user's connections that do not watch the channel.
     AbsentUser(String),
+    /// The connections of these users that do not watch the channel, each with its own numbers (realtime/notify.rs).
+    AbsentUsers(Arc<[String]>),
     /// Connections that asked for the presence of the user, and the user's own.
     Presence(String),
     /// No client.
@@ -34,6 +36,7 @@ impl Audience {
             Self::Channel { only } => ("channel", None, only.as_deref()),
             Self::User(user) => ("user", Some(user), None),
             Self::AbsentUser(user) => ("absent_user", Some(user), None),
+            Self::AbsentUsers(users) => ("absent_users", None, Some(users)),
             Self::Presence(user) => ("presence", Some(user), None),
             Self::Nobody => ("none", None, None),
         }
@@ -45,6 +48,7 @@ impl Audience {
             ("channel", _) => Self::Channel { only: only.map(Into::into) },
             ("user", Some(user)) => Self::User(user.into()),
             ("absent_user", Some(user)) => Self::AbsentUser(user.into()),
+            ("absent_users", _) => Self::AbsentUsers(only?.into()),
             ("presence", Some(user)) => Self::Presence(user.into()),
             ("none", _) => Self::Nobody,
             _ => return None,

@@ -92,6 +92,7 @@ impl Relay {
     fn is_wanted(&self, entry: &LogEntry) -> bool {
         match (entry.audience.as_str(), entry.channel_id, &entry.subject) {
             ("channel", Some(channel), _) => self.realtime.wants(&Topic::Channel(channel)),
+            ("absent_users", ..) => entry.only_for.iter().flatten().any(|user| self.realtime.is_here(user)),
             ("presence", _, Some(user)) => self.realtime.wants(&Topic::Presence(user.clone())),
             (_, _, Some(user)) => self.realtime.is_here(user),
             // The app's settings have no subject and concern every node.

@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, LazyLock};
 
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{DefaultBodyLimit, Request};
+use axum::handler::Handler;
 use axum::http::Method;
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::MethodRouter;
@@ -21,6 +22,7 @@ use super::stream::{
 use super::{demo, files, health, rooms};
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind};
+use crate::limits;
 use crate::ws;
 
 #[derive(Clone)]
@@ -45,6 +47,11 @@ macro_rules! routes {
     (@method put) => { Method::PUT };
     (@method patch) => { Method::PATCH };
     (@method delete) => { Method::DELETE };
+}
+
+/// Forms are as large as uploads may be; every other body is read within bounds of its own (extract/body.rs).
+fn form() -> DefaultBodyLimit {
+    DefaultBodyLimit::max(limits::UPLOAD_FORM_BYTES_MAX)
 }
 
 /// The Stream surface, v1 paths.
@@ -114,8 +121,8 @@ fn stream() -> Vec<Route> {
         delete "/devices/"                                   DeleteDevice               => push::delete_device;
         post   "/push_preferences/"                          UpdatePushNotificationPreferences => push::update_push_preferences;
 
-        post   "/channels/{type}/{id}/file/"                 UploadChannelFile          => uploads::upload_file;
-        post   "/channels/{type}/{id}/image/"                UploadChannelImage         => uploads::upload_image;
+        post   "/channels/{type}/{id}/file/"                 UploadChannelFile          => uploads::upload_file.layer(form());
+        post   "/channels/{type}/{id}/image/"                UploadChannelImage         => uploads::upload_image.layer(form());
         delete "/channels/{type}/{id}/file/"                 DeleteChannelFile          => uploads::delete_file;
         delete "/channels/{type}/{id}/image/"                DeleteChannelImage         => uploads::delete_image;
 
@@ -284,7 +291,7 @@ pub fn service(ctx: Arc<Ctx>) -> TrailingSlash<Router> {
 }
 
 async fn not_found(request: Request) -> Error {
-    Error::not_found(format!("there is no {}", request.uri().path()))
+    Error::not_found(format!("there is no {:?}", request.uri().path()))
 }
 
 async fn method_not_allowed(request: Request) -> Error {

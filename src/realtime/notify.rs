@@ -1,4 +1,5 @@
-//! Members who do not watch: they hear the `notification.*` twin of some events, with their own unread numbers.
+//! Those who do not watch: members hear the `notification.*` twin of some events, participants of a thread hear of its
+//! replies, each with their own unread numbers.
 //!
 //! Workers hand over who is absent and go on; a task gathers what waits and asks once for all of them. What the twin says
 //! is the domain's business ([`Twins`]).
@@ -24,7 +25,15 @@ pub fn has_twin(event: &Event) -> bool {
     matches!(event.kind.as_str(), "message.new" | "channel.deleted" | "channel.truncated")
 }
 
-/// Makes the twins of events.
+/// What those who do not watch hear it as.
+fn twin_kind(event: &Event) -> String {
+    match event.audience {
+        Audience::AbsentUsers(_) => event.kind.clone(),
+        _ => format!("notification.{}", event.kind.replace('.', "_")),
+    }
+}
+
+/// Makes the twins of events, and what events for absent users say to each of them.
 #[async_trait]
 pub trait Twins: Send + Sync {
     /// For each event the JSON for each of its users. Users who are not to hear it are left out.
@@ -81,7 +90,7 @@ fn send(absence: &Absence, bodies: &HashMap<Arc<str>, Bytes>, dialects: &[Arc<dy
         let Some(body) = bodies.get(&connection.user_id) else { continue };
         let event = &absence.delivery.event;
         let twin = Event {
-            kind: format!("notification.{}", event.kind.replace('.', "_")),
+            kind: twin_kind(event),
             audience: Audience::User(connection.user_id.to_string()),
             body: body.clone(),
             ..event.clone()

@@ -92,7 +92,8 @@ impl Here {
         let mut counts = self.counts();
         let due =
             counts.told.get(&watched.channel).is_none_or(|told| now - *told >= limits::LARGE_CHANNEL_WATCHING_EVERY);
-        if due {
+        // Forgotten with the last watcher here.
+        if due && counts.watching.contains_key(&watched.channel) {
             counts.told.insert(watched.channel, now);
         }
         due

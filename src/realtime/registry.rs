@@ -432,6 +432,11 @@ impl Worker {
                 let own = self.by_user.get(user.as_str()).into_iter().flatten();
                 own.filter(|index| !watches(&self.entries[**index])).copied().collect()
             }
+            Audience::AbsentUsers(users) => {
+                let own = users.iter().flat_map(|user| self.by_user.get(user.as_str()).into_iter().flatten());
+                let absent = own.map(|index| &self.entries[*index]).filter(|entry| !watches(entry));
+                return self.notify.send(delivery, absent.map(|entry| entry.connection.clone()).collect());
+            }
             Audience::Presence(user) => {
                 let followers = self.followers.get(user.as_str()).into_iter().flatten();
                 let mut targets: SmallVec<[usize; 8]> = followers.copied().collect();

@@ -6,7 +6,7 @@
 //! in loss. And numbers of transactions mean nothing in another cluster, where a dump may be restored: see
 //! [`Store::settle_restored_log`].
 
-use sqlx::{PgConnection, QueryBuilder};
+use sqlx::PgConnection;
 use wire::Timestamp;
 
 use super::{Result, Store};
@@ -24,6 +24,8 @@ pub struct LogEntry {
     pub kind: String,
     pub audience: String,
     pub subject: Option<String>,
+    /// Of absent users only: who they are.
+    pub only_for: Option<Vec<String>>,
 }
 
 /// How far a follower has read.
@@ -109,26 +111,61 @@ pub const UNNUMBERED_EVENTS: &str = "SELECT e.* FROM unnest($1::bigint[], $2::bo
 
 /// Writes events in the order given and fills in their keys.
 pub(super) async fn insert(connection: &mut PgConnection, events: &mut [Event]) -> Result<()> {
-    let mut insert = QueryBuilder::new(
-        "INSERT INTO events (channel_id, number, type, audience, subject, only_for, body, created_at) ",
-    );
-    insert.push_values(&*events, |mut row, event| {
-        let (audience, user, only_for) = event.audience.columns();
-        row.push_bind(event.channel_id)
-            .push_bind(event.number)
-            .push_bind(&event.kind)
-            .push_bind(audience)
-            .push_bind(user.or(event.subject.as_deref()))
-            .push_bind(only_for)
-            .push_bind(std::str::from_utf8(&event.body).unwrap_or_default())
-            .push_bind(event.created_at);
-    });
-    insert.push(" RETURNING id");
-    let ids: Vec<i64> = insert.build_query_scalar().fetch_all(connection).await?;
+    let mut columns = Columns::default();
+    for event in &*events {
+        columns.push(event);
+    }
+    // By columns: rows times columns may be more than the 65,535 parameters that a statement can have.
+    let ids: Vec<i64> = sqlx::query_scalar(
+        "INSERT INTO events (channel_id, number, type, audience, subject, only_for, body, created_at)
+         SELECT channel_id, number, type, audience, subject,
+                CASE WHEN only_for IS NOT NULL THEN ARRAY(SELECT jsonb_array_elements_text(only_for::jsonb)) END, body, at
+         FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::timestamptz[])
+              WITH ORDINALITY AS i (channel_id, number, type, audience, subject, only_for, body, at, position)
+         ORDER BY position RETURNING id",
+    )
+    .bind(columns.channel_id)
+    .bind(columns.number)
+    .bind(columns.kind)
+    .bind(columns.audience)
+    .bind(columns.subject)
+    .bind(columns.only_for)
+    .bind(columns.body)
+    .bind(columns.created_at)
+    .fetch_all(connection)
+    .await?;
     for (event, id) in events.iter_mut().zip(ids) {
         event.id = Some(id);
     }
     Ok(())
+}
+
+/// Events by columns, as Postgres takes them.
+#[derive(Default)]
+struct Columns<'a> {
+    channel_id: Vec<Option<i64>>,
+    number: Vec<Option<i64>>,
+    kind: Vec<&'a str>,
+    audience: Vec<&'static str>,
+    subject: Vec<Option<&'a str>>,
+    /// Lists of different lengths make no array of arrays: as JSON.
+    only_for: Vec<Option<String>>,
+    body: Vec<&'a str>,
+    created_at: Vec<Timestamp>,
+}
+
+impl<'a> Columns<'a> {
+    fn push(&mut self, event: &'a Event) {
+        let (audience, user, only_for) = event.audience.columns();
+        self.channel_id.push(event.channel_id);
+        self.number.push(event.number);
+        self.kind.push(&event.kind);
+        self.audience.push(audience);
+        self.subject.push(user.or(event.subject.as_deref()));
+        self.only_for.push(only_for.and_then(|users| serde_json::to_string(users).ok()));
+        self.body.push(std::str::from_utf8(&event.body).unwrap_or_default());
+        self.created_at.push(event.created_at);
+    }
 }
 
 impl Store {
@@ -175,7 +212,8 @@ impl Store {
     /// Postgres.
     pub async fn log_after(&self, position: LogPosition, limit: i64) -> Result<Vec<LogEntry>> {
         let rows = sqlx::query_as(
-            "SELECT tx, id, channel_id, number, type, audience, subject FROM events
+            "SELECT tx, id, channel_id, number, type, audience, subject,
+                 CASE WHEN audience = 'absent_users' THEN only_for END AS only_for FROM events
              WHERE (tx, id) > ($1, $2) AND tx < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
                AND created_at > now() - interval '1 day'
              ORDER BY tx, id LIMIT $3",

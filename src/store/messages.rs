@@ -9,6 +9,7 @@ use wire::Timestamp;
 
 use super::reactions::Aggregates;
 use super::{ChannelWrite, Result, Store};
+use crate::limits;
 
 /// What a message holds that no query needs as a column (`messages.data`).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -526,7 +527,7 @@ impl ChannelWrite {
         Ok(row)
     }
 
-    /// Adds a reply's author to its parent and counts it. Gives back the parent, or nothing if it is gone.
+    /// Adds a reply's author to its parent, if there is room, and counts it. Gives back the parent, or nothing if it is gone.
     ///
     /// # Errors
     /// Postgres.
@@ -534,13 +535,15 @@ impl ChannelWrite {
         let (channel_id, now) = (self.head.channel_id, self.now());
         let parent = sqlx::query_as(
             "UPDATE messages SET reply_count = reply_count + 1, updated_at = $4,
-                 participants = CASE WHEN $3 = ANY(participants) THEN participants ELSE array_append(participants, $3) END
+                 participants = CASE WHEN $3 = ANY(participants) OR cardinality(participants) >= $5 THEN participants
+                                     ELSE array_append(participants, $3) END
              WHERE channel_id = $1 AND id = $2 RETURNING *",
         )
         .bind(channel_id)
         .bind(parent_id)
         .bind(author)
         .bind(now)
+        .bind(limits::THREAD_PARTICIPANTS_KEPT as i32)
         .fetch_optional(self.connection())
         .await?;
         Ok(parent)

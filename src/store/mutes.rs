@@ -93,6 +93,21 @@ impl Write {
         Ok(())
     }
 
+    /// How many users and channels a user has muted, whichever are more.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn count_mutes(&mut self, user_id: &str) -> Result<i64> {
+        let count = sqlx::query_scalar(
+            "SELECT greatest((SELECT count(*) FROM user_mutes WHERE user_id = $1),
+                             (SELECT count(*) FROM channel_mutes WHERE user_id = $1))",
+        )
+        .bind(user_id)
+        .fetch_one(self.connection())
+        .await?;
+        Ok(count)
+    }
+
     /// # Errors
     /// Postgres.
     pub async fn unmute_channels(&mut self, user_id: &str, channel_ids: &[i64]) -> Result<()> {

@@ -1,7 +1,5 @@
 //! Threads: what a parent and its replies make together, and how far those who take part have read.
 
-use std::collections::HashMap;
-
 use wire::Timestamp;
 
 use super::messages::Message;
@@ -129,16 +127,6 @@ impl ChannelWrite {
         .execute(self.connection())
         .await?;
         Ok(())
-    }
-
-    /// Numbers of unread threads of users, as this transaction leaves them; users with none are left out.
-    ///
-    /// # Errors
-    /// Postgres.
-    pub async fn unread_threads(&mut self, user_ids: &[String]) -> Result<HashMap<String, i64>> {
-        let counts: Vec<(String, i64)> =
-            sqlx::query_as(unread_threads!()).bind(user_ids).fetch_all(self.connection()).await?;
-        Ok(counts.into_iter().collect())
     }
 }
 

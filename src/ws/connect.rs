@@ -30,6 +30,7 @@ use crate::chat::users::connect::{check_active, connected, connecting_user};
 use crate::chat::users::full::own_user;
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
+use crate::events::size;
 use crate::http::error::envelope;
 use crate::http::extract::caller::{Credentials, claims, user_of};
 use crate::http::extract::query_param;
@@ -69,7 +70,7 @@ pub async fn connect(State(ctx): State<Arc<Ctx>>, request: Request) -> Result<Re
         parts.extensions.remove::<OnUpgrade>().ok_or_else(|| Error::input("this connection cannot be upgraded"))?;
     let visitor = enter(&ctx, &parts).await;
     if let Err(error) = &visitor {
-        tracing::info!(kind = error.kind.entry().name, message = %error.message, "a connection was refused");
+        tracing::info!(kind = error.kind.entry().name, reason = %error.message, "a connection was refused");
     }
     tokio::spawn(serve(ctx, upgrade, visitor));
     Ok(switching_protocols(accept))
@@ -214,7 +215,8 @@ async fn greet(ctx: &Arc<Ctx>, queue: &Arc<SocketQueue>, visitor: Visitor) -> Re
 }
 
 async fn first_frame(ctx: &Ctx, connection: &Connection, user: &User) -> Result<Bytes> {
-    let me = own_user(ctx, user).await?;
+    let mut me = own_user(ctx, user).await?;
+    size::fit(&mut me, limits::ME_BYTES_MAX)?;
     Ok(frame::text(&serde_json::to_vec(&HealthCheck::new(&connection.id, ctx.clock.now(), Some(&me)))?))
 }
 

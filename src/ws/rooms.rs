@@ -95,7 +95,7 @@ async fn serve(ctx: Arc<Ctx>, upgrade: OnUpgrade, visitor: Result<Visitor>, room
         (Err(error), _) | (_, Err(error)) => Err(error),
     };
     if let Err(error) = outcome {
-        tracing::info!(kind = error.kind.entry().name, message = %error.message, "a room was not entered");
+        tracing::info!(kind = error.kind.entry().name, reason = %error.message, "a room was not entered");
         queue.open(error_frame(&error));
         let reason = match error.kind.entry().status {
             401 => CloseReason::Unauthenticated,

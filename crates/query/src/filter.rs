@@ -81,8 +81,15 @@ pub struct Bounds {
     pub depth: usize,
     /// Conditions in the whole filter.
     pub conditions: usize,
-    /// Values in one `$in`.
+    /// Values in one list.
     pub values: usize,
+    /// One value, as JSON.
+    pub value_bytes: usize,
+    /// All values together, and the names of the fields.
+    pub bytes: usize,
+    /// Words of one `$autocomplete` or `$q`, and the length of them together.
+    pub words: usize,
+    pub words_bytes: usize,
 }
 
 impl Filter {
@@ -100,7 +107,7 @@ impl Filter {
 /// # Errors
 /// Unknown fields and operators, values of the wrong kind, and filters over their bounds.
 pub fn parse_filter(value: &Value, schema: &'static Schema, bounds: Bounds) -> Result<Filter, QueryError> {
-    let mut parser = Parser { schema, bounds, conditions: 0 };
+    let mut parser = Parser { schema, bounds, conditions: 0, bytes: 0 };
     match value {
         Value::Null => Ok(Filter::And(Vec::new())),
         Value::Array(list) if list.is_empty() => Ok(Filter::And(Vec::new())),
@@ -113,6 +120,7 @@ struct Parser {
     schema: &'static Schema,
     bounds: Bounds,
     conditions: usize,
+    bytes: usize,
 }
 
 impl Parser {
@@ -120,7 +128,9 @@ impl Parser {
         if depth > self.bounds.depth {
             return Err(QueryError(format!("the filter is nested more than {} levels deep", self.bounds.depth)));
         }
-        let mut parts = Vec::with_capacity(object.len());
+        // An empty part is a condition too: always true.
+        self.conditions += usize::from(object.is_empty());
+        let mut parts = Vec::new();
         for (key, value) in object {
             match key.as_str() {
                 "$and" => parts.push(Filter::And(self.list(key, value, depth)?)),
@@ -142,6 +152,7 @@ impl Parser {
         }
         list.iter()
             .map(|part| match part {
+                _ if self.conditions > self.bounds.conditions => Err(self.too_many()),
                 Value::Object(object) => self.object(object, depth + 1),
                 _ => Err(QueryError(format!("{operator} takes a list of filters"))),
             })
@@ -184,8 +195,9 @@ impl Parser {
     ) -> Result<(), QueryError> {
         self.conditions += 1;
         if self.conditions > self.bounds.conditions {
-            return Err(QueryError(format!("the filter has more than {} conditions", self.bounds.conditions)));
+            return Err(self.too_many());
         }
+        self.measure(name, value)?;
         if let Field::Known(spec) = field
             && !spec.operators.contains(&operator)
         {
@@ -196,13 +208,14 @@ impl Parser {
             Operator::Exists => Test::Exists(value.as_bool().ok_or_else(|| wrong("true or false"))?),
             Operator::Autocomplete | Operator::Q => {
                 let words = value.as_str().filter(|text| !text.contains('\0')).ok_or_else(|| wrong("text"))?;
+                let Bounds { words: most, words_bytes, .. } = self.bounds;
+                if words.len() > words_bytes || words.split_whitespace().nth(most).is_some() {
+                    return Err(wrong(&format!("at most {most} words of {words_bytes} bytes together")));
+                }
                 Test::Words(operator, words.into())
             }
             Operator::In | Operator::Nin => {
                 let list = value.as_array().ok_or_else(|| wrong("a list"))?;
-                if list.len() > self.bounds.values {
-                    return Err(wrong(&format!("at most {} values", self.bounds.values)));
-                }
                 let values = list.iter().map(|value| checked(&field, value).ok_or_else(|| wrong(expected(&field))));
                 Test::List(operator, values.collect::<Result<_, _>>()?)
             }
@@ -215,6 +228,31 @@ impl Parser {
             _ => Test::Value(operator, checked(&field, value).ok_or_else(|| wrong(expected(&field)))?),
         };
         parts.push(Filter::Is(field, test));
+        Ok(())
+    }
+
+    fn too_many(&self) -> QueryError {
+        QueryError(format!("the filter has more than {} conditions", self.bounds.conditions))
+    }
+
+    /// Refuses what is too much before anything is made of it.
+    fn measure(&mut self, name: &str, value: &Value) -> Result<(), QueryError> {
+        let Bounds { values, value_bytes, bytes, .. } = self.bounds;
+        let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+        if list.len() > values {
+            return Err(QueryError(format!("a list on field \"{name}\" has more than {values} values")));
+        }
+        self.bytes += name.len();
+        for value in list {
+            let size = value.to_string().len();
+            if size > value_bytes {
+                return Err(QueryError(format!("a value on field \"{name}\" has more than {value_bytes} bytes")));
+            }
+            self.bytes += size;
+        }
+        if self.bytes > bytes {
+            return Err(QueryError(format!("the filter has more than {bytes} bytes")));
+        }
         Ok(())
     }
 }
@@ -276,7 +314,8 @@ mod tests {
         ],
         custom: true,
     };
-    const BOUNDS: Bounds = Bounds { depth: 3, conditions: 4, values: 3 };
+    const BOUNDS: Bounds =
+        Bounds { depth: 3, conditions: 4, values: 3, value_bytes: 50, bytes: 200, words: 2, words_bytes: 10 };
 
     fn parse(value: Value) -> Result<Filter, String> {
         parse_filter(&value, &SCHEMA, BOUNDS).map_err(|error| error.0)
@@ -324,13 +363,25 @@ mod tests {
             (json!({"frozen": "yes"}), "$eq on field \"frozen\" takes true or false"),
             (json!({"created_at": {"$gt": "soon"}}), "$gt on field \"created_at\" takes an RFC 3339 time"),
             (json!({"type": {"$in": "messaging"}}), "$in on field \"type\" takes a list"),
-            (json!({"type": {"$in": ["a", "b", "c", "d"]}}), "$in on field \"type\" takes at most 3 values"),
+            (json!({"type": {"$in": ["a", "b", "c", "d"]}}), "a list on field \"type\" has more than 3 values"),
+            (json!({"type": ["a", "b", "c", "d"]}), "a list on field \"type\" has more than 3 values"),
+            (json!({"color": "x".repeat(49)}), "a value on field \"color\" has more than 50 bytes"),
+            (
+                json!({"color": {"$q": "one two three"}}),
+                "$q on field \"color\" takes at most 2 words of 10 bytes together",
+            ),
+            (
+                json!({"color": {"$autocomplete": "aaaaaaaaaaa"}}),
+                "$autocomplete on field \"color\" takes at most 2 words of 10 bytes together",
+            ),
+            (json!({"a": vec!["x".repeat(40); 3], "b": vec!["x".repeat(40); 3]}), "the filter has more than 200 bytes"),
             (json!({"members": {}}), "field \"members\" needs a value or an operator"),
             (json!({"$or": {}}), "$or takes a list of filters"),
             (json!({"$and": []}), "$and takes at least one filter"),
             (json!({"a..b": 1}), "\"a..b\" is not a field name"),
             (json!({"color": "a\0b"}), "$eq on field \"color\" takes a value without NUL"),
             (json!({"a": 1, "b": 1, "c": 1, "d": 1, "e": 1}), "the filter has more than 4 conditions"),
+            (json!({"$or": vec![json!({}); 6]}), "the filter has more than 4 conditions"),
             (json!({"$or": [{"$or": [{"$or": [{"a": 1}]}]}]}), "the filter is nested more than 3 levels deep"),
         ] {
             assert_eq!(parse(value.clone()).unwrap_err(), error, "{value}");

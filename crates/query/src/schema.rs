@@ -50,11 +50,16 @@ impl Field {
     }
 }
 
+/// Longest name of a field.
+const NAME_BYTES_MAX: usize = 255;
 /// Longest path into custom data, in steps.
 const CUSTOM_PATH_STEPS_MAX: usize = 8;
 
 impl Schema {
     pub(crate) fn field(&'static self, name: &str) -> Result<Field, QueryError> {
+        if name.len() > NAME_BYTES_MAX {
+            return Err(QueryError(format!("the name of a field has at most {NAME_BYTES_MAX} bytes")));
+        }
         if let Some(spec) = self.fields.iter().find(|spec| spec.name == name) {
             return Ok(Field::Known(spec));
         }

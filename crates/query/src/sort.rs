@@ -30,9 +30,6 @@ pub fn parse_sort(value: &Value, schema: &'static Schema) -> Result<Vec<Sort>, Q
         }
         _ => return Err(QueryError("sort must be a list or an object".into())),
     }
-    if keys.len() > SORT_KEYS_MAX {
-        return Err(QueryError(format!("sort has more than {SORT_KEYS_MAX} keys")));
-    }
     Ok(keys)
 }
 
@@ -42,12 +39,16 @@ fn read(value: &Value, schema: &'static Schema, keys: &mut Vec<Sort>) -> Result<
     };
     if let Some(field) = object.get("field") {
         let name = field.as_str().ok_or_else(|| QueryError("a sort field must be text".into()))?;
-        keys.push(key(name, object.get("direction").unwrap_or(&Value::Null), schema)?);
-        return Ok(());
+        return push(name, object.get("direction").unwrap_or(&Value::Null), schema, keys);
     }
-    for (name, direction) in object {
-        keys.push(key(name, direction, schema)?);
+    object.iter().try_for_each(|(name, direction)| push(name, direction, schema, keys))
+}
+
+fn push(name: &str, direction: &Value, schema: &'static Schema, keys: &mut Vec<Sort>) -> Result<(), QueryError> {
+    if keys.len() == SORT_KEYS_MAX {
+        return Err(QueryError(format!("sort has more than {SORT_KEYS_MAX} keys")));
     }
+    keys.push(key(name, direction, schema)?);
     Ok(())
 }
 

@@ -9,7 +9,7 @@ use wire::channel::{CHANNEL_KEYS, ChannelRequest, ChannelState, GetOrCreateChann
 use wire::member::MemberRequest;
 
 use super::state::{self, Wanted};
-use super::{event_with_channel, people_at_hand, watch};
+use super::{checked_overrides, checked_tags, checked_team, event_with_channel, people_at_hand, watch};
 use crate::access::caches::LoadedChannel;
 use crate::access::{self, Action, Caller, ChannelAccess};
 use crate::chat::custom;
@@ -91,8 +91,11 @@ fn wanted_of(request: &GetOrCreateChannelRequest) -> Result<Wanted> {
 /// `!members-` and a hash of the members in order of their ids: the same people are the same channel.
 ///
 /// # Errors
-/// Nobody is named, or somebody without a name.
+/// Nobody is named, too many are, or somebody without a name.
 pub fn distinct_cid_of(channel_type: &str, members: &[MemberRequest]) -> Result<Cid> {
+    if members.len() > limits::MEMBERS_PER_CALL_MAX {
+        return Err(Error::input(format!("at most {} members can be named in one call", limits::MEMBERS_PER_CALL_MAX)));
+    }
     let mut members: Vec<String> = members.iter().map(|member| member.user_id().to_owned()).collect();
     members.sort_unstable();
     members.dedup();
@@ -116,19 +119,16 @@ pub(super) fn new_channel(cid: &Cid, created_by: String, data: ChannelRequest) -
     if !(0..=limits::COOLDOWN_SECONDS_MAX).contains(&cooldown) {
         return Err(Error::input(format!("cooldown must be 0 to {} seconds", limits::COOLDOWN_SECONDS_MAX)));
     }
-    if data.filter_tags.len() > limits::FILTER_TAGS_MAX {
-        return Err(Error::input(format!("a channel may have {} filter tags", limits::FILTER_TAGS_MAX)));
-    }
     Ok(NewChannel {
         cid: cid.clone(),
-        team: data.team.filter(|team| !team.is_empty()),
+        team: checked_team(data.team)?,
         created_by: Some(created_by),
         custom,
         frozen: data.frozen.unwrap_or(false),
         disabled: data.disabled.unwrap_or(false),
         cooldown: cooldown as i32,
-        filter_tags: data.filter_tags,
-        config_overrides: data.config_overrides.map(|overrides| overrides.0),
+        filter_tags: checked_tags(data.filter_tags)?,
+        config_overrides: data.config_overrides.map(|overrides| checked_overrides(overrides.0)).transpose()?.flatten(),
     })
 }
 

@@ -10,6 +10,7 @@ use wire::channel::ChannelMute as Shown;
 use crate::access::{self, Action, Caller};
 use crate::chat::render::{self, People};
 use crate::chat::users::full::own_user;
+use crate::chat::users::mute::check_count;
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::events::{Audience, Event};
@@ -30,6 +31,7 @@ pub async fn mute_channels(
     let user = caller.acting()?.id.clone();
     let mut write = ctx.store.write().await?;
     write.mute_channels(&user, &keys, expires).await?;
+    check_count(&mut write, &user).await?;
     log(ctx, &mut write, "channel.muted", &user, &keys);
     ctx.announcer.tell(write.commit().await?).await;
     tell_mutes(ctx, &user).await?;

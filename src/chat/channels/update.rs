@@ -1,5 +1,6 @@
 //! Changing a channel: its data, whole (`POST`) or in part (`PATCH`), and its members.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -8,7 +9,7 @@ use wire::channel::{CHANNEL_KEYS, ChannelRequest, UpdateChannelPartialRequest, U
 use wire::member::{Member as ShownMember, MemberRequest};
 use wire::message::{Message as ShownMessage, MessageRequest, MessageType};
 
-use super::{event_with_channel, lock, people_at_hand};
+use super::{checked_overrides, checked_tags, checked_team, event_with_channel, lock, people_at_hand};
 use crate::access::caches::LoadedChannel;
 use crate::access::{self, Action, Caller, ChannelAccess};
 use crate::chat::members::change::{self, MEMBER_ROLE, MODERATOR_ROLE, NewMember};
@@ -82,13 +83,10 @@ pub async fn update_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, request: Upda
     if let Some(cooldown) = request.cooldown {
         row.cooldown = checked_cooldown(cooldown)?;
     }
-    row.filter_tags.retain(|tag| !request.remove_filter_tags.contains(tag));
+    let removed_tags: HashSet<String> = request.remove_filter_tags.into_iter().collect();
+    row.filter_tags.retain(|tag| !removed_tags.contains(tag));
     row.filter_tags.extend(request.add_filter_tags);
-    row.filter_tags.sort_unstable();
-    row.filter_tags.dedup();
-    if row.filter_tags.len() > limits::FILTER_TAGS_MAX {
-        return Err(Error::input(format!("a channel may have {} filter tags", limits::FILTER_TAGS_MAX)));
-    }
+    row.filter_tags = checked_tags(row.filter_tags)?;
     let data_changed = row != before;
     if data_changed {
         row = write.put_channel(&row).await?;
@@ -227,30 +225,33 @@ fn replace(row: &mut Channel, data: ChannelRequest, from_server: bool) -> Result
         row.cooldown = checked_cooldown(cooldown)?;
     }
     if let Some(team) = data.team {
-        row.team = Some(team).filter(|team| !team.is_empty());
+        row.team = checked_team(Some(team))?;
     }
     if from_server {
         row.disabled = data.disabled.unwrap_or(row.disabled);
         if let Some(overrides) = data.config_overrides {
-            row.config_overrides = Some(overrides.0).filter(|overrides| !overrides.is_empty());
+            row.config_overrides = checked_overrides(overrides.0)?;
         }
     }
     Ok(())
 }
 
 fn patch(row: &mut Channel, set: Map<String, Value>, unset: &[String], from_server: bool) -> Result<()> {
+    custom::check_keys(&set, unset)?;
     for (key, value) in set {
         let wrong = || Error::input(format!("set.{key} is of the wrong kind")).field(&key, "wrong kind");
         match key.as_str() {
             "frozen" => row.frozen = value.as_bool().ok_or_else(wrong)?,
             "disabled" if from_server => row.disabled = value.as_bool().ok_or_else(wrong)?,
             "cooldown" => row.cooldown = checked_cooldown(value.as_i64().ok_or_else(wrong)?)?,
-            "team" if from_server => row.team = value.as_str().filter(|team| !team.is_empty()).map(Into::into),
-            "filter_tags" if from_server => row.filter_tags = serde_json::from_value(value).map_err(|_| wrong())?,
+            "team" if from_server => row.team = checked_team(value.as_str().map(Into::into))?,
+            "filter_tags" if from_server => {
+                row.filter_tags = checked_tags(serde_json::from_value(value).map_err(|_| wrong())?)?;
+            }
             "config_overrides" if from_server => {
                 row.config_overrides = match value {
-                    Value::Object(overrides) if !overrides.is_empty() => Some(overrides),
-                    Value::Object(_) | Value::Null => None,
+                    Value::Object(overrides) => checked_overrides(overrides)?,
+                    Value::Null => None,
                     Value::Array(list) if list.is_empty() => None,
                     _ => return Err(wrong()),
                 };
@@ -258,7 +259,7 @@ fn patch(row: &mut Channel, set: Map<String, Value>, unset: &[String], from_serv
             key if is_reserved(key) => {
                 return Err(Error::input(format!("{key} cannot be set")).field(key, "cannot be set"));
             }
-            key => custom::set(&mut row.custom, key, value),
+            key => custom::set(&mut row.custom, key, value)?,
         }
     }
     for key in unset {
@@ -272,7 +273,7 @@ fn patch(row: &mut Channel, set: Map<String, Value>, unset: &[String], from_serv
             key if is_reserved(key) => {
                 return Err(Error::input(format!("{key} cannot be unset")).field(key, "cannot be unset"));
             }
-            key => custom::unset(&mut row.custom, key),
+            key => custom::unset(&mut row.custom, key)?,
         }
     }
     custom::check(&row.custom, limits::CUSTOM_BYTES_MAX, "channel")

@@ -95,7 +95,7 @@ impl NewMember {
 
 fn check_role(role: &str) -> Result<()> {
     let wrong = role.is_empty()
-        || role.len() > 64
+        || role.len() > limits::ROLE_BYTES_MAX
         || !role.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
     if wrong {
         return Err(Error::input("a channel_role has 1 to 64 of the characters a-z A-Z 0-9 _ -"));

@@ -24,6 +24,7 @@ pub async fn update_member_partial(
     user_id: &str,
     request: UpdateMemberPartialRequest,
 ) -> Result<Shown> {
+    custom::check_keys(&request.set.0, &request.unset)?;
     let access = access::channel(ctx, caller, cid, Action::ReadChannel).await?;
     if caller.user_id() != Some(user_id) {
         access.require(Action::UpdateChannelMembers)?;
@@ -41,7 +42,7 @@ pub async fn update_member_partial(
             key if is_reserved(key) => {
                 return Err(Error::input(format!("{key} cannot be set")).field(key, "cannot be set"));
             }
-            key => custom::set(&mut member.custom, key, value),
+            key => custom::set(&mut member.custom, key, value)?,
         }
     }
     for key in &request.unset {
@@ -51,7 +52,7 @@ pub async fn update_member_partial(
             key if is_reserved(key) => {
                 return Err(Error::input(format!("{key} cannot be unset")).field(key, "cannot be unset"));
             }
-            key => custom::unset(&mut member.custom, key),
+            key => custom::unset(&mut member.custom, key)?,
         }
     }
     custom::check(&member.custom, limits::CUSTOM_BYTES_MAX, "member")?;

@@ -4,6 +4,7 @@ use serde_json::Value;
 use wire::Timestamp;
 use wire::message::{MESSAGE_KEYS, MessageRequest, MessageType, UserReference};
 
+use crate::access::caller::check_user_id;
 use crate::chat::custom;
 use crate::error::{Error, Kind, Result};
 use crate::store::messages::MessageData;
@@ -59,43 +60,37 @@ impl Draft {
             }
         };
         let text = checked_text(request.text.unwrap_or_default(), text_chars_max)?;
-        let attachments = checked_attachments(request.attachments)?;
         let custom = request.custom.without(MESSAGE_KEYS).0;
         custom::check(&custom, limits::CUSTOM_BYTES_MAX, "message")?;
-        let restricted_visibility = request.restricted_visibility;
-        if restricted_visibility.len() > limits::RESTRICTED_VISIBILITY_MAX {
-            return Err(Error::input(format!(
-                "restricted_visibility has more than {} users",
-                limits::RESTRICTED_VISIBILITY_MAX
-            )));
-        }
         let given = |text: Option<String>| text.filter(|text| from_server && !text.is_empty() && !text.contains('\0'));
-        Ok(Self {
+        let draft = Self {
             id,
             text,
             kind,
             show_in_channel: request.show_in_channel.unwrap_or(false),
-            parent_id: request.parent_id.filter(|id| !id.is_empty()),
-            quoted_id: request.quoted_message_id.filter(|id| !id.is_empty()),
+            parent_id: request.parent_id.filter(|id| !id.is_empty()).map(checked_id).transpose()?,
+            quoted_id: request.quoted_message_id.filter(|id| !id.is_empty()).map(checked_id).transpose()?,
             silent: request.silent,
             pinned: request.pinned,
             pin_expires: request.pin_expires,
             data: MessageData {
-                attachments,
+                attachments: checked_attachments(request.attachments)?,
                 mentioned_users: checked_mentions(request.mentioned_users)?,
                 mentioned_channel: request.mentioned_channel,
                 mentioned_here: request.mentioned_here,
-                mentioned_roles: request.mentioned_roles,
+                mentioned_roles: checked_mentioned_roles(request.mentioned_roles)?,
                 html: given(request.html),
                 mml: given(request.mml),
                 i18n: None,
                 command: None,
                 args: None,
-                restricted_visibility,
+                restricted_visibility: checked_visibility(request.restricted_visibility)?,
                 skip_push: false,
                 custom,
             },
-        })
+        };
+        check_size(&draft.text, &draft.data)?;
+        Ok(draft)
     }
 
     /// The type under which it is stored.
@@ -113,15 +108,40 @@ impl Draft {
     }
 }
 
-fn checked_id(id: String) -> Result<String> {
-    if id.chars().count() > limits::MESSAGE_ID_CHARS_MAX || id.chars().any(|c| matches!(c, ',' | '%') || c.is_control())
-    {
+/// # Errors
+/// An id that no message can have.
+pub fn checked_id(id: String) -> Result<String> {
+    if id.len() > limits::MESSAGE_ID_BYTES_MAX || id.chars().any(|c| matches!(c, ',' | '%') || c.is_control()) {
         return Err(Error::input(format!(
-            "message.id has at most {} characters, none of which is , or % or a control character",
-            limits::MESSAGE_ID_CHARS_MAX
+            "the id of a message has at most {} bytes, none of which is , or % or a control character",
+            limits::MESSAGE_ID_BYTES_MAX
         )));
     }
     Ok(id)
+}
+
+/// Is what the author puts into a message small enough, all of it together, for the events that will carry it?
+///
+/// # Errors
+/// Code 20.
+pub fn check_size(text: &str, data: &MessageData) -> Result<()> {
+    // A character of text has at most six bytes of JSON: most messages need not be measured.
+    if text.len() <= limits::MESSAGE_BYTES_MAX / 6 && data.is_empty() {
+        return Ok(());
+    }
+    if custom::json_bytes(&text)? + custom::json_bytes(data)? > limits::MESSAGE_BYTES_MAX {
+        return Err(Error::new(
+            Kind::MessageTooLong,
+            format!("a message may have {} bytes of JSON with all that is in it", limits::MESSAGE_BYTES_MAX),
+        ));
+    }
+    if data.html.is_some() && custom::json_bytes(&data.html)? > limits::HTML_BYTES_MAX {
+        return Err(Error::new(
+            Kind::MessageTooLong,
+            format!("the html of a message may have {} bytes", limits::HTML_BYTES_MAX),
+        ));
+    }
+    Ok(())
 }
 
 /// # Errors
@@ -138,7 +158,7 @@ pub fn checked_text(text: String, chars_max: i64) -> Result<String> {
 }
 
 /// # Errors
-/// Too many attachments, too large ones, or something that is no object.
+/// Too many attachments, or something that is no object.
 pub fn checked_attachments(attachments: Vec<Value>) -> Result<Vec<Value>> {
     if attachments.len() > limits::ATTACHMENTS_MAX {
         return Err(Error::input(format!("a message may have {} attachments", limits::ATTACHMENTS_MAX)));
@@ -146,17 +166,8 @@ pub fn checked_attachments(attachments: Vec<Value>) -> Result<Vec<Value>> {
     if !attachments.iter().all(Value::is_object) {
         return Err(Error::input("an attachment must be an object"));
     }
-    if !attachments.is_empty() {
-        let size = serde_json::to_string(&attachments)?.len();
-        if size > limits::ATTACHMENTS_BYTES_MAX {
-            return Err(Error::input(format!(
-                "the attachments of a message may have {} bytes together",
-                limits::ATTACHMENTS_BYTES_MAX
-            )));
-        }
-        if attachments.iter().any(custom::has_nul) {
-            return Err(Error::input("an attachment contains a NUL"));
-        }
+    if attachments.iter().any(custom::has_nul) {
+        return Err(Error::input("an attachment contains a NUL"));
     }
     Ok(attachments)
 }
@@ -164,16 +175,39 @@ pub fn checked_attachments(attachments: Vec<Value>) -> Result<Vec<Value>> {
 /// # Errors
 /// Too many.
 pub fn checked_mentions(mentions: Vec<UserReference>) -> Result<Vec<String>> {
-    let mut ids: Vec<String> = Vec::with_capacity(mentions.len());
-    for id in mentions.into_iter().map(UserReference::into_id).filter(|id| !id.is_empty() && !id.contains('\0')) {
+    let mut ids: Vec<String> = Vec::new();
+    // Nobody has another id, and who does not exist is not mentioned.
+    for id in mentions.into_iter().map(UserReference::into_id).filter(|id| check_user_id(id).is_ok()) {
         if !ids.contains(&id) {
             ids.push(id);
         }
-    }
-    if ids.len() > limits::MENTIONS_MAX {
-        return Err(Error::input(format!("a message may mention {} users", limits::MENTIONS_MAX)));
+        if ids.len() > limits::MENTIONS_MAX {
+            return Err(Error::input(format!("a message may mention {} users", limits::MENTIONS_MAX)));
+        }
     }
     Ok(ids)
+}
+
+fn checked_mentioned_roles(roles: Vec<String>) -> Result<Vec<String>> {
+    if roles.len() > limits::MENTIONS_MAX || roles.iter().any(|role| role.len() > limits::ROLE_BYTES_MAX) {
+        return Err(Error::input(format!(
+            "a message may mention {} roles with names of up to {} bytes",
+            limits::MENTIONS_MAX,
+            limits::ROLE_BYTES_MAX
+        )));
+    }
+    Ok(roles)
+}
+
+fn checked_visibility(users: Vec<String>) -> Result<Vec<String>> {
+    if users.len() > limits::RESTRICTED_VISIBILITY_MAX {
+        return Err(Error::input(format!(
+            "restricted_visibility has more than {} users",
+            limits::RESTRICTED_VISIBILITY_MAX
+        )));
+    }
+    users.iter().try_for_each(|id| check_user_id(id))?;
+    Ok(users)
 }
 
 #[cfg(test)]
@@ -221,6 +255,12 @@ mod tests {
             (json!({"text": "x", "attachments": ["image"]}), Kind::Input),
             (json!({"text": "x", "mentioned_users": mentions}), Kind::Input),
             (json!({"text": "x", "big": "y".repeat(6_000)}), Kind::Input),
+            (json!({"text": "x", "parent_id": "x".repeat(256)}), Kind::Input),
+            (json!({"text": "x", "quoted_message_id": "x".repeat(1_000_000)}), Kind::Input),
+            (json!({"text": "x", "mentioned_roles": vec!["admin"; 26]}), Kind::Input),
+            (json!({"text": "x", "mentioned_roles": ["x".repeat(65)]}), Kind::Input),
+            (json!({"text": "x", "restricted_visibility": ["x".repeat(256)]}), Kind::Input),
+            (json!({"text": "x", "attachments": [{"title": "y".repeat(33_000)}]}), Kind::MessageTooLong),
         ] {
             assert_eq!(parse(message.clone()).unwrap_err().kind, kind, "{message}");
         }

@@ -1,21 +1,24 @@
 //! Sending a message. The heart: keep it short, and let whatever a message causes be a reader of the log.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use wire::Cid;
 use wire::Timestamp;
-use wire::event::{ChannelFields, ReadFields};
+use wire::event::ChannelFields;
 use wire::member::MemberInMessage;
 use wire::message::{Message as Shown, SendMessageRequest};
 
 use super::draft::Draft;
 use super::{body, event_of, only_for, policy, show, visibility};
-use crate::access::channel::which_are_readable;
 use crate::access::{self, Action, Caller, ChannelAccess};
 use crate::chat::channels::{lock, people_at_hand};
 use crate::chat::drafts;
 use crate::chat::render::{self, People};
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
-use crate::events::{Audience, Event};
+use crate::events::{Audience, Event, size};
+use crate::limits;
 use crate::store::ChannelWrite;
 use crate::store::appender::{Append, Outcome};
 use crate::store::messages::{Effects, Message, NewMessage};
@@ -52,7 +55,8 @@ pub async fn send_message(ctx: &Ctx, caller: &Caller, cid: &Cid, request: SendMe
     let only_for = only_for(&author, shadowed, &draft.data.restricted_visibility).unwrap_or_default();
     let mut event = body("message.new", &access.channel, shown.clone(), Timestamp::AT_COMMIT);
     event.user = Some(shown.user.clone());
-    let append = Append { channel_id: access.key(), message, effects, body: serde_json::to_string(&event)?, only_for };
+    let body = String::from_utf8(size::encode(&event)?).map_err(Error::internal)?;
+    let append = Append { channel_id: access.key(), message, effects, body, only_for };
     match ctx.appender.append(append).await? {
         Outcome::Stored { at, ended_draft } => {
             if ended_draft {
@@ -261,28 +265,24 @@ async fn add_events(
     let shown_parent = render::messages::at_hand(ctx, write, &parent, access.cid()).await?;
     write.event(event_of("message.updated", &access.channel, &parent, shown_parent, write.now())?);
     let people = people_at_hand(ctx, write, &access.channel, None).await?;
-    let mut participants: Vec<String> = parent.participants.iter().chain([&parent.user_id]).cloned().collect();
-    participants.sort_unstable();
-    participants.dedup();
-    participants.retain(|id| *id != row.user_id && row.is_visible_to(id));
-    let users = ctx.caches.users(&participants).await?;
-    let pairs: Vec<_> = users.into_values().map(|user| (access.channel.clone(), user)).collect();
-    let readable = which_are_readable(ctx, &pairs).await?;
-    let readers: Vec<&str> =
-        pairs.iter().zip(readable).filter(|(_, yes)| *yes).map(|((_, user), _)| &*user.id).collect();
-    participants.retain(|id| readers.contains(&id.as_str()));
-    let unread = write.unread_threads(&participants).await?;
-    for participant in participants {
-        let mut event = wire::Event::new("notification.thread_message_new", write.now());
-        event.channel_fields = Some(ChannelFields::new(access.cid(), access.channel.row.team.as_deref()));
-        event.channel = Some(render::channels::channel(&access.channel, Some(&write.head), &people, None));
-        event.message_id = Some(row.id.clone());
-        event.message = Some(shown.clone());
-        event.thread_id = Some(parent.id.clone());
-        event.watcher_count = Some(0);
-        event.read =
-            Some(ReadFields { unread_threads_alone: unread.get(&participant).copied(), ..ReadFields::default() });
-        write.unnumbered_event(Event::new(&event, Audience::AbsentUser(participant))?);
-    }
+    let mut event = wire::Event::new("notification.thread_message_new", write.now());
+    event.channel_fields = Some(ChannelFields::new(access.cid(), access.channel.row.team.as_deref()));
+    event.channel = Some(render::channels::channel(&access.channel, Some(&write.head), &people, None));
+    event.message_id = Some(row.id.clone());
+    event.message = Some(shown.clone());
+    event.thread_id = Some(parent.id.clone());
+    event.watcher_count = Some(0);
+    // One event for all of them; how many threads each has not read is added where it is heard (chat/notifications.rs).
+    let told = Event::new(&event, Audience::AbsentUsers(participants_of(&parent, row)))?;
+    // The key is there for clients: it does not say how many watch.
+    write.unnumbered_event(Event { watcher_count: None, ..told });
     Ok(())
+}
+
+/// Who takes part in a thread and may see its newest reply, but for the reply's author.
+fn participants_of(parent: &Message, reply: &Message) -> Arc<[String]> {
+    let participants = parent.participants.iter().take(limits::THREAD_PARTICIPANTS_KEPT).chain([&parent.user_id]);
+    let others: BTreeSet<&String> =
+        participants.filter(|id| **id != reply.user_id && reply.is_visible_to(id)).collect();
+    others.into_iter().cloned().collect()
 }

@@ -55,6 +55,7 @@ pub async fn update_message_partial(
     id: &str,
     request: UpdateMessagePartialRequest,
 ) -> Result<Shown> {
+    custom::check_keys(&request.set.0, &request.unset)?;
     let (access, row) = load(ctx, caller, id, Action::UpdateMessage).await?;
     let set = request.set.0;
     let is_pin = |key: &str| matches!(key, "pinned" | "pin_expires");
@@ -90,6 +91,7 @@ pub async fn update_message_partial(
         let mut data = message.data.take().unwrap_or_default();
         apply(message, &mut data, set, &request.unset, text_chars_max, from_server, now, pinned_by)?;
         custom::check(&data.custom, limits::CUSTOM_BYTES_MAX, "message")?;
+        draft::check_size(&message.text, &data)?;
         message.data = (!data.is_empty()).then_some(data);
         if more { policy::check_content(&access, &content(message)) } else { Ok(()) }
     })
@@ -185,7 +187,10 @@ fn apply(
             }
             "silent" => message.silent = value.as_bool().ok_or_else(|| wrong(&key))?,
             "show_in_channel" => message.show_in_channel = value.as_bool().ok_or_else(|| wrong(&key))?,
-            "quoted_message_id" => message.quoted_id = value.as_str().filter(|id| !id.is_empty()).map(Into::into),
+            "quoted_message_id" => {
+                let quoted = value.as_str().filter(|id| !id.is_empty()).map(ToOwned::to_owned);
+                message.quoted_id = quoted.map(draft::checked_id).transpose()?;
+            }
             "pinned" => pin(message, value.as_bool().ok_or_else(|| wrong(&key))?, expires, now, changed_by),
             "pin_expires" => message.pin_expires = expires,
             "html" if from_server => data.html = value.as_str().map(Into::into),
@@ -193,7 +198,7 @@ fn apply(
             key if is_reserved(key) => {
                 return Err(Error::input(format!("{key} cannot be set")).field(key, "cannot be set"));
             }
-            key => custom::set(&mut data.custom, key, value),
+            key => custom::set(&mut data.custom, key, value)?,
         }
     }
     for key in unset {
@@ -207,7 +212,7 @@ fn apply(
             key if is_reserved(key) => {
                 return Err(Error::input(format!("{key} cannot be unset")).field(key, "cannot be unset"));
             }
-            key => custom::unset(&mut data.custom, key),
+            key => custom::unset(&mut data.custom, key)?,
         }
     }
     Ok(())

@@ -201,7 +201,10 @@ pub async fn messages(
         own_reactions.entry(reaction.message_id.clone()).or_default().push(reaction);
     }
     let now = ctx.clock.now();
-    let shown = rows.iter().filter_map(|row| {
+    let mut shown = Vec::with_capacity(rows.len());
+    let mut rendered_bytes = 0;
+    for row in rows {
+        let Some(cid) = cids.get(&row.channel_id) else { continue };
         let around = Around {
             quoted: row
                 .quoted_id
@@ -215,9 +218,14 @@ pub async fn messages(
             }),
             show_deleted: options.show_deleted,
         };
-        Some(message(row, cids.get(&row.channel_id)?, &people, around, now))
-    });
-    Ok(shown.collect())
+        shown.push(message(row, cid, &people, around, now));
+        rendered_bytes += row.text.len();
+        if rendered_bytes > limits::RENDERED_BYTES_PER_TURN {
+            rendered_bytes = 0;
+            tokio::task::yield_now().await;
+        }
+    }
+    Ok(shown)
 }
 
 /// One message for the event that its transaction writes.

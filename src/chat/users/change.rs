@@ -1,5 +1,7 @@
 //! What a request makes of a user's row. Pure.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 use wire::Timestamp;
 use wire::user::{USER_KEYS, UserRequest};
@@ -37,7 +39,7 @@ pub fn replace(row: &mut User, request: UserRequest, author: Author) -> Result<(
         if author == Author::Oneself && row.teams_role.as_ref() != Some(&roles) {
             return Err(Error::not_allowed("a user cannot change its own teams_role"));
         }
-        row.teams_role = Some(roles);
+        row.teams_role = checked_teams_role(Some(roles))?;
     }
     if let Some(language) = request.language {
         row.language = checked_language(language)?;
@@ -69,6 +71,7 @@ pub fn merge(row: &mut User, request: UserRequest) -> Result<()> {
 /// # Errors
 /// As [`replace`], and keys that cannot be set.
 pub fn patch(row: &mut User, set: Map<String, Value>, unset: &[String], author: Author) -> Result<()> {
+    custom::check_keys(&set, unset)?;
     for (key, value) in set {
         let wrong = || Error::input(format!("set.{key} is of the wrong kind")).field(&key, "wrong kind");
         let text = |value: Value| match value {
@@ -84,7 +87,7 @@ pub fn patch(row: &mut User, set: Map<String, Value>, unset: &[String], author: 
             "invisible" => row.invisible = value.as_bool().ok_or_else(wrong)?,
             "teams" => set_teams(row, serde_json::from_value(value).map_err(|_| wrong())?, author)?,
             "teams_role" if author == Author::Server => {
-                row.teams_role = serde_json::from_value(value).map_err(|_| wrong())?;
+                row.teams_role = checked_teams_role(serde_json::from_value(value).map_err(|_| wrong())?)?;
             }
             "privacy_settings" => {
                 let mut merged = serde_json::to_value(&row.privacy_settings)?;
@@ -100,7 +103,7 @@ pub fn patch(row: &mut User, set: Map<String, Value>, unset: &[String], author: 
             key if is_reserved(key) => {
                 return Err(Error::input(format!("{key} cannot be set")).field(key, "cannot be set"));
             }
-            key => custom::set(&mut row.custom, key, value),
+            key => custom::set(&mut row.custom, key, value)?,
         }
     }
     for key in unset {
@@ -115,7 +118,7 @@ pub fn patch(row: &mut User, set: Map<String, Value>, unset: &[String], author: 
             key if is_reserved(key) => {
                 return Err(Error::input(format!("{key} cannot be unset")).field(key, "cannot be unset"));
             }
-            key => custom::unset(&mut row.custom, key),
+            key => custom::unset(&mut row.custom, key)?,
         }
     }
     custom::check(&row.custom, limits::CUSTOM_BYTES_MAX, "user")
@@ -158,13 +161,27 @@ fn set_role(row: &mut User, role: String, author: Author) -> Result<()> {
         return Err(Error::not_allowed("a user cannot change its own role"));
     }
     if role.is_empty()
-        || role.len() > 64
+        || role.len() > limits::ROLE_BYTES_MAX
         || !role.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
     {
         return Err(Error::input("a role has 1 to 64 of the characters a-z A-Z 0-9 _ -"));
     }
     row.role = role;
     Ok(())
+}
+
+fn checked_teams_role(roles: Option<BTreeMap<String, String>>) -> Result<Option<BTreeMap<String, String>>> {
+    let wrong =
+        |(team, role): (&String, &String)| team.len() > limits::TEAM_BYTES_MAX || role.len() > limits::ROLE_BYTES_MAX;
+    match roles {
+        Some(roles) if roles.len() > limits::TEAM_ROLES_MAX || roles.iter().any(wrong) => Err(Error::input(format!(
+            "teams_role may name {} teams of up to {} bytes, each with a role of up to {} bytes",
+            limits::TEAM_ROLES_MAX,
+            limits::TEAM_BYTES_MAX,
+            limits::ROLE_BYTES_MAX
+        ))),
+        roles => Ok(roles),
+    }
 }
 
 fn set_teams(row: &mut User, teams: Vec<String>, author: Author) -> Result<()> {

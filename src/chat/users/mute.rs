@@ -11,6 +11,7 @@ use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::events::{Audience, Event};
 use crate::limits;
+use crate::store::Write;
 
 /// Mutes users for the caller, until a time or until further notice.
 ///
@@ -21,8 +22,18 @@ pub async fn mute_users(ctx: &Ctx, caller: &Caller, targets: &[String], expires:
     check(ctx, caller, targets).await?;
     let mut write = ctx.store.write().await?;
     write.mute_users(&user.id, targets, expires).await?;
+    check_count(&mut write, &user.id).await?;
     ctx.announcer.tell(write.commit().await?).await;
     tell_mutes(ctx, &user.id).await
+}
+
+/// # Errors
+/// The user has muted too many users or channels.
+pub(in crate::chat) async fn check_count(write: &mut Write, user_id: &str) -> Result<()> {
+    if write.count_mutes(user_id).await? > limits::MUTES_MAX {
+        return Err(Error::input(format!("a user may mute {0} users and {0} channels", limits::MUTES_MAX)));
+    }
+    Ok(())
 }
 
 /// Takes mutes back.

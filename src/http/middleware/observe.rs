@@ -1,4 +1,4 @@
-//! Around every request: an id, a time limit, the envelope of answers and errors, one log line, metrics.
+//! Around every request: an id, bounds, a time limit, the envelope of answers and errors, one log line, metrics.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -9,10 +9,11 @@ use axum::http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
+use percent_encoding::percent_decode_str;
 use wire::app::LimitInfo;
 
 use crate::ctx::Ctx;
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Result};
 use crate::http::error::Envelope;
 use crate::http::reply::JsonBody;
 use crate::http::{error, router};
@@ -44,11 +45,8 @@ pub async fn observe(State(ctx): State<Arc<Ctx>>, mut request: Request, next: Ne
     let facts = Arc::new(Facts { operation, limit: OnceLock::new() });
     request.extensions_mut().insert(facts.clone());
     let handled = async {
-        if header_bytes(&request) > limits::HEADER_BYTES_MAX {
-            return error_response(Error::new(
-                Kind::HeadersTooLarge,
-                format!("headers may have {} bytes", limits::HEADER_BYTES_MAX),
-            ));
+        if let Err(error) = check(&request) {
+            return error_response(error);
         }
         let timeout = if operation.starts_with("Upload") { limits::UPLOAD_TIMEOUT } else { limits::REQUEST_TIMEOUT };
         // Dropped by whoever serves the connection when the client hangs up, and here when its time is over: what it has begun
@@ -81,6 +79,22 @@ fn request_id(headers: &HeaderMap) -> String {
         Some(id) if (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic()) => id.into(),
         _ => crate::ids::unguessable(),
     }
+}
+
+/// What no handler needs to look for: headers that are too large, control characters in paths, which no id has, and NULs in
+/// queries, which Postgres cannot hold.
+fn check(request: &Request) -> Result<()> {
+    if header_bytes(request) > limits::HEADER_BYTES_MAX {
+        return Err(Error::new(Kind::HeadersTooLarge, format!("headers may have {} bytes", limits::HEADER_BYTES_MAX)));
+    }
+    let uri = request.uri();
+    if percent_decode_str(uri.path()).any(|byte| byte.is_ascii_control()) {
+        return Err(Error::input("the path contains a control character"));
+    }
+    if uri.query().is_some_and(|query| percent_decode_str(query).any(|byte| byte == 0)) {
+        return Err(Error::input("the query contains a NUL"));
+    }
+    Ok(())
 }
 
 fn header_bytes(request: &Request) -> usize {
@@ -154,12 +168,12 @@ fn record(
     };
     let kind = error.kind.entry().name;
     metrics::counter!("millrace_errors_total", "kind" => kind).increment(1);
-    let message = &error.message;
+    let reason = &error.message;
     match error.cause() {
         Some(cause) if status >= 500 => {
-            tracing::error!(%method, operation, status, ms, queries, request_id, kind, %message, %cause, at = %error.at(), "request");
+            tracing::error!(%method, operation, status, ms, queries, request_id, kind, %reason, %cause, at = %error.at(), "request");
         }
-        _ => tracing::info!(%method, operation, status, ms, queries, request_id, kind, %message, "request"),
+        _ => tracing::info!(%method, operation, status, ms, queries, request_id, kind, %reason, "request"),
     }
 }
 
@@ -178,6 +192,7 @@ fn status_label(status: u16) -> &'static str {
         405 => "405",
         408 => "408",
         413 => "413",
+        416 => "416",
         429 => "429",
         431 => "431",
         500 => "500",

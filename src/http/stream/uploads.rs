@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use axum::extract::multipart::MultipartError;
 use axum::extract::{FromRequest, Multipart, Request, State};
+use axum::http::StatusCode;
 use futures_util::TryStreamExt;
 use serde::Deserialize;
 use wire::Cid;
@@ -17,11 +19,6 @@ use crate::http::extract::{Auth, CidPath, Params, body};
 use crate::http::public_url;
 use crate::http::reply::Reply;
 use crate::limits;
-
-/// Largest text field of a form.
-const FIELD_BYTES_MAX: usize = 16 * 1024;
-/// Fields of a form that are looked at.
-const FIELDS_MAX: usize = 16;
 
 /// Uploads a file to a channel. Form fields: `file`, and `user` (JSON) from servers, before the file.
 #[utoipa::path(post, path = "/channels/{type}/{id}/file/", operation_id = "UploadChannelFile", tag = "uploads",
@@ -54,26 +51,23 @@ async fn upload(
     kind: UploadKind,
     request: Request,
 ) -> Result<Reply<FileUploadResponse>> {
-    let length = request.headers().get("content-length").and_then(|length| length.to_str().ok()?.parse::<i64>().ok());
-    if length.is_some_and(|length| length > limits::UPLOAD_BYTES_MAX + 2 * FIELD_BYTES_MAX as i64) {
-        return Err(Error::new(
-            Kind::PayloadTooLarge,
-            format!("an upload may have {} bytes", limits::UPLOAD_BYTES_MAX),
-        ));
+    let length = request.headers().get("content-length").and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if length.is_some_and(|length| length > limits::UPLOAD_FORM_BYTES_MAX) {
+        return Err(too_large());
     }
     let base = public_url::base(ctx, request.headers());
-    let broken = |_| Error::input("the form cannot be read");
+    let broken = |error| broken(&error, "the form cannot be read");
     let mut form =
         Multipart::from_request(request, ctx).await.map_err(|_| Error::input("an upload is a multipart form"))?;
     let mut received = None;
-    for _ in 0..FIELDS_MAX {
+    for _ in 0..limits::FORM_FIELDS_MAX {
         let Some(mut field) = form.next_field().await.map_err(broken)? else { break };
         match field.name().unwrap_or_default() {
             "user" => {
                 let mut json = Vec::new();
                 while let Some(chunk) = field.chunk().await.map_err(broken)? {
                     json.extend_from_slice(&chunk);
-                    if json.len() > FIELD_BYTES_MAX {
+                    if json.len() > limits::FORM_FIELD_BYTES_MAX {
                         return Err(Error::new(Kind::PayloadTooLarge, "the field user is too large"));
                     }
                 }
@@ -83,7 +77,7 @@ async fn upload(
             "file" => {
                 let name = field.file_name().unwrap_or_default().to_owned();
                 let mime_type = field.content_type().map(ToOwned::to_owned);
-                let content = field.map_err(|_| Error::input("the upload broke off"));
+                let content = field.map_err(|error| self::broken(&error, "the upload broke off"));
                 if received.is_some() {
                     return Err(Error::input("a form uploads one file"));
                 }
@@ -98,6 +92,15 @@ async fn upload(
     let key = uploads::keep(ctx, &caller, received).await?;
     let path = percent_encoding::utf8_percent_encode(&key, PATH);
     Ok(Reply(FileUploadResponse { file: format!("{base}{URL_PATH}{path}"), thumb_url: None }))
+}
+
+fn too_large() -> Error {
+    Error::new(Kind::PayloadTooLarge, format!("an upload may have {} bytes", limits::UPLOAD_BYTES_MAX))
+}
+
+/// A form that is too large, or that ends before it is over.
+fn broken(error: &MultipartError, problem: &'static str) -> Error {
+    if error.status() == StatusCode::PAYLOAD_TOO_LARGE { too_large() } else { Error::input(problem) }
 }
 
 /// What is escaped in the path of an upload's URL.

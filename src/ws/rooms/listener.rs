@@ -224,14 +224,22 @@ async fn stop_typing(ctx: &Ctx, connection: &Connection, cid: &Cid) {
     }
 }
 
-/// The answer to `channel.watch`: the newest page, where the one before it begins, and who is a member.
+/// The answer to `channel.watch`: the newest page, as far as the socket can take it at once, where the one before it begins,
+/// and who is a member.
 fn initialized(cid: &Cid, state: &ChannelState) -> Value {
-    let page = limits::ROOM_PAGE_DEFAULT as usize;
-    let more = state.messages.len() > page;
-    let newest = &state.messages[state.messages.len().saturating_sub(page)..];
-    let next = newest.first().filter(|_| more).map(|oldest| &oldest.id);
-    let mut messages = shape::messages(newest);
-    messages.reverse();
+    let mut room = limits::ROOM_PAGE_BYTES_MAX;
+    let newest = state.messages.iter().rev().take(limits::ROOM_PAGE_DEFAULT as usize);
+    let newest = newest.map(|message| shape::message(&shape::json_of(message)));
+    let messages: Vec<Value> = newest
+        .take_while(|message| {
+            let size = message.to_string().len();
+            let fits = size <= room;
+            room = room.saturating_sub(size);
+            fits
+        })
+        .collect();
+    let more = messages.len() < state.messages.len();
+    let next = messages.last().filter(|_| more).map(|oldest| &oldest["id"]);
     let members: Vec<Value> = state.members.iter().map(shape::member).collect();
     json!({
         "type": "initialized", "cid": cid, "initialized": true, "messages": messages, "next": next, "members": members,
