@@ -23,7 +23,7 @@ async fn a_question_after_the_transaction_is_not(app: &App) {
         store.write().await.unwrap().commit().await.unwrap();
         store.message("any").await
     });
-    assert!(asked.await.0.unwrap().is_none());
+    assert!(Box::pin(asked).await.0.unwrap().is_none());
 }
 
 on_both_engines!(a_question_beside_an_open_transaction_is_noticed, a_question_after_the_transaction_is_not);

@@ -54,7 +54,9 @@ pub async fn mark_channels_read(
     Body(request): Body<MarkChannelsReadRequest>,
 ) -> Result<Reply<MarkReadResponse>> {
     let caller = caller.acting_as(&ctx, request.user_id.as_deref(), request.user.as_ref()).await?;
-    Ok(Reply(MarkReadResponse { event: reads::mark_channels_read(&ctx, &caller, request.read_by_channel).await? }))
+    Ok(Reply(MarkReadResponse {
+        event: Box::pin(reads::mark_channels_read(&ctx, &caller, request.read_by_channel)).await?,
+    }))
 }
 
 /// `POST /channels/delivered`.

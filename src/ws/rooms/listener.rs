@@ -273,8 +273,8 @@ impl RoomListener {
             }
         }
         let answer = match crate::http::extract::body::parse::<Said>(text.as_bytes()) {
-            Ok(said) => self
-                .obey(said)
+            // Boxed: an idle socket does not hold room for it.
+            Ok(said) => Box::pin(self.obey(said))
                 .await
                 .map_or_else(|refusal| Some(refusal.frame()), |value| value.as_ref().map(text_frame)),
             Err(_) => Some(Refusal::Code("invalid_json", "a frame is a JSON object with a type").frame()),
