@@ -237,6 +237,8 @@ pub async fn at_hand(ctx: &Ctx, write: &mut ChannelWrite, row: &Message, cid: &C
         Some(id) => write.message(id).await?,
         None => None,
     };
+    let floor = write.head.floor_seq;
+    let quoted = quoted.filter(|quoted| quoted.is_for_everybody() && quoted.seq > floor);
     let author = write.members(std::slice::from_ref(&row.user_id)).await?.pop();
     let named = people_of(row).into_iter().chain(quoted.as_ref().map(people_of).unwrap_or_default());
     let people = People::at_hand(ctx, write.write(), named).await?;
