@@ -18,6 +18,7 @@ use crate::access::revocation::{Doubt, Doubts};
 use crate::engine::{Engine, Topic};
 use crate::realtime::Realtime;
 use crate::store::appender::Announce;
+use crate::store::events::LogEntry;
 
 pub struct Announcer {
     caches: Arc<Caches>,
@@ -186,12 +187,35 @@ impl Announcer {
     }
 
     /// Forgets what an entry of the log made stale, without delivering anything.
-    pub async fn forget_touched(&self, kind: &str, channel_id: Option<i64>, subject: Option<&str>) {
-        let mut event = Event::internal(kind, Timestamp::from_micros(0));
-        event.channel_id = channel_id;
-        event.subject = subject.map(Into::into);
-        self.forget(&event).await;
+    pub async fn forget_touched(&self, entry: &LogEntry) {
+        self.forget(&unheard(entry)).await;
     }
+
+    /// Sees to what an entry of the log means for the sockets here. Its event may have come by as one that was missing between
+    /// two others (realtime/fanout.rs), and then nobody else has. It goes by what is true now, so it may be done again.
+    pub async fn settle(&self, entry: &LogEntry) {
+        let event = unheard(entry);
+        if let (Some(channel), Some(user)) = (entry.channel_id, &entry.subject)
+            && self.realtime.is_here(user)
+        {
+            match (&*entry.kind, self.caches.membership(channel, user).await) {
+                ("member.added", Ok(Some(_))) => self.realtime.join(user, channel).await,
+                ("member.removed", Ok(None)) => self.realtime.leave(user, channel).await,
+                _ => {}
+            }
+        }
+        if let Some(doubt) = self.doubt_of(&event) {
+            self.doubts.raise(doubt);
+        }
+    }
+}
+
+/// An entry of the log as an event that nobody hears.
+fn unheard(entry: &LogEntry) -> Event {
+    let mut event = Event::internal(&entry.kind, Timestamp::from_micros(0));
+    event.channel_id = entry.channel_id;
+    event.subject.clone_from(&entry.subject);
+    event
 }
 
 #[async_trait]

@@ -27,6 +27,12 @@ pub struct Relay {
     position: LogPosition,
 }
 
+/// Does it change what nodes remember, and what sockets may hear? (The app's settings are heard by every node anyway.)
+fn touches_rights(entry: &LogEntry) -> bool {
+    let touched = super::touched(&entry.kind, entry.channel_id, entry.subject.as_deref());
+    touched.is_some_and(|touched| touched != Touched::App)
+}
+
 impl Relay {
     /// A relay that begins at the log's end.
     ///
@@ -65,10 +71,8 @@ impl Relay {
         let entries = self.store.log_after(self.position, limits::RELAY_ROWS_MAX).await?;
         let mut missed: Vec<LogEntry> = Vec::new();
         for entry in &entries {
-            if let Some(touched) = super::touched(&entry.kind, entry.channel_id, entry.subject.as_deref())
-                && touched != Touched::App
-            {
-                self.announcer.forget_touched(&entry.kind, entry.channel_id, entry.subject.as_deref()).await;
+            if touches_rights(entry) {
+                self.announcer.forget_touched(entry).await;
             }
             if self.is_wanted(entry) && self.realtime.fanout.is_news(entry.channel_id, entry.number, entry.id).await {
                 missed.push(entry.clone());
@@ -81,6 +85,9 @@ impl Relay {
             for event in events {
                 self.announcer.hear(event).await;
             }
+        }
+        for entry in entries.iter().filter(|entry| touches_rights(entry)) {
+            self.announcer.settle(entry).await;
         }
         if let Some(last) = entries.last() {
             self.position = LogPosition { tx: last.tx, id: last.id };

@@ -296,6 +296,26 @@ async fn a_right_that_is_gone_works_nowhere_without_a_bus() {
     a_right_that_is_gone_works_nowhere(Engine::Memory, 2).await;
 }
 
+/// What takes a right may come by as an event that was missing between two others, and by no other way.
+#[tokio::test]
+async fn a_right_ends_though_the_event_was_missing() {
+    let app = App::start_with(Engine::Memory, 2, &[]).await;
+    app.people(["ada", "grace"]).await;
+    for round in ["one", "two", "three"] {
+        let cid = format!("messaging:{round}");
+        channel(&app, &cid, &["ada", "grace"]).await;
+        let grace = app.user_at(1, "grace");
+        let ear = grace.listen().await;
+        watch(&grace, &cid).await;
+        app.server().post(&path(&cid), json!({"remove_members": ["grace"]})).await.ok();
+        // The other node sees from this that it has missed something, long before it reads the log of its own accord.
+        app.user_at(1, "ada").say(&cid, "what is next").await;
+        let watched = async || !app.ctx(1).realtime.watched(ear.connection_id()).await.is_empty();
+        timeout(PATIENCE, async { while watched().await {} }).await.expect(round);
+    }
+    app.stop().await;
+}
+
 /// A new colour is no reason to ask after everybody.
 async fn a_change_that_takes_no_rights_ends_no_watch(app: &App) {
     let [_, grace] = app.people(["ada", "grace"]).await;
