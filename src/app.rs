@@ -160,7 +160,8 @@ impl Node {
         let twins = Arc::new(Notifications { ctx: OnceLock::from(Arc::downgrade(&ctx)) });
         tasks.run("notifications", notify::run(absences, twins, dialects));
         tasks.run("doorkeeper", jobs::doorkeeper::run(ctx.clone(), leaving, doubts));
-        let (housekeeper, pusher) = (ctx.clone(), ctx.clone());
+        let (housekeeper, attendant, pusher) = (ctx.clone(), ctx.clone(), ctx.clone());
+        tasks.restart("presence", move || jobs::housekeeping::keep_presence(attendant.clone()));
         tasks.restart("housekeeping", move || jobs::housekeeping::run(housekeeper.clone()));
         tasks.restart("push", move || jobs::push::run(pusher.clone()));
         if let Some(incoming) = incoming {

@@ -98,7 +98,11 @@ pub const LARGE_CHANNEL_WATCHING_EVERY: Duration = Duration::from_secs(5);
 /// Longest wait for a free connection, or for a new one to open. Then the request fails: a queue of waiting requests helps nobody.
 pub const CONNECTION_WAIT: Duration = Duration::from_secs(5);
 /// Longest statement of a request or a job: nobody waits for its answer any longer.
-pub const STATEMENT_TIME: Duration = REQUEST_TIMEOUT;
+pub const STATEMENT_TIME: Duration = Duration::from_secs(10);
+/// How long this side waits for the answer to a statement. Postgres ends it sooner; one that says nothing until then is gone.
+pub const STATEMENT_PATIENCE: Duration = Duration::from_secs(12);
+/// How long a transaction that is given up may take to be rolled back. Then its connection is closed.
+pub const ROLLBACK_TIME: Duration = Duration::from_secs(2);
 /// Longest wait of a statement for any one lock.
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// How long a transaction may do nothing. It holds locks, and a node that stands still must not hold them for ever.
@@ -113,6 +117,10 @@ pub const KEEPALIVES_MAX: u32 = 3;
 pub const UNACKNOWLEDGED: Duration = Duration::from_mins(1);
 /// Longest turn of a job that comes again anyway (relay, pushes): for a Postgres that does not even say no.
 pub const TURN_TIME: Duration = Duration::from_mins(1);
+/// The same for the partitions of the log, which have rows to move.
+pub const PARTITIONS_TURN_TIME: Duration = Duration::from_mins(10);
+/// How long the relay waits for a page of the log: others wait for what is in it.
+pub const RELAY_READ_TIME: Duration = Duration::from_secs(5);
 /// How long a change of tables waits for a lock before it gives up and comes back: whatever else wants the table waits behind it.
 pub const DDL_LOCK_WAIT: Duration = Duration::from_millis(200);
 /// How long a change of tables rests before it comes back.
@@ -421,6 +429,8 @@ const _: () = {
     // The largest event with its channel beside it, for those who do not watch.
     assert!(2 * EVENT_BYTES_MAX <= SOCKET_QUEUE_BYTES_MAX && ME_BYTES_MAX < SOCKET_QUEUE_BYTES_MAX);
     assert!(PUSH_LEASE_SECONDS as u64 > 2 * PUSH_TIMEOUT.as_secs());
+    assert!(STATEMENT_TIME.as_millis() < STATEMENT_PATIENCE.as_millis());
+    assert!(STATEMENT_PATIENCE.as_millis() < REQUEST_TIMEOUT.as_millis());
     assert!(APPEND_STATEMENT_TIME.as_millis() < APPEND_TIME.as_millis());
     assert!(APPEND_ASIDE_WAIT.as_secs() + APPEND_TIME.as_secs() < REQUEST_TIMEOUT.as_secs());
     assert!(VAPID_LIFE_SECONDS <= 24 * 60 * 60);

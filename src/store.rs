@@ -10,7 +10,7 @@
 pub mod app;
 pub mod appender;
 pub mod channels;
-mod connection;
+pub mod connection;
 pub mod devices;
 pub mod drafts;
 pub mod events;

@@ -17,6 +17,7 @@ use super::announce::Announcer;
 use crate::engine::Topic;
 use crate::limits;
 use crate::realtime::Realtime;
+use crate::store::connection::within;
 use crate::store::events::{LogEntry, LogPosition};
 use crate::store::{Result, Store};
 
@@ -68,7 +69,8 @@ impl Relay {
     }
 
     async fn step(&mut self) -> Result<usize> {
-        let entries = self.store.log_after(self.position, limits::RELAY_ROWS_MAX).await?;
+        let page = self.store.log_after(self.position, limits::RELAY_ROWS_MAX);
+        let entries = within(limits::RELAY_READ_TIME, page).await?;
         let mut missed: Vec<LogEntry> = Vec::new();
         for entry in &entries {
             if touches_rights(entry) {
@@ -80,7 +82,7 @@ impl Relay {
         }
         if !missed.is_empty() {
             let (ids, transactions): (Vec<i64>, Vec<i64>) = missed.iter().map(|entry| (entry.id, entry.tx)).unzip();
-            let events = self.store.events_by_id(&ids, &transactions).await?;
+            let events = within(limits::RELAY_READ_TIME, self.store.events_by_id(&ids, &transactions)).await?;
             metrics::counter!("millrace_relay_repeated_total").increment(events.len() as u64);
             for event in events {
                 self.announcer.hear(event).await;

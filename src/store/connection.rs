@@ -63,7 +63,10 @@ pub(super) async fn set_up(
 }
 
 /// What a call to Postgres gives, or an error when its time is over. The connection is of no use then.
-pub(super) async fn within<T>(time: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
+///
+/// # Errors
+/// Those of the call; `Unavailable` when its time is over.
+pub async fn within<T>(time: Duration, call: impl Future<Output = Result<T>>) -> Result<T> {
     let late = |_| Err(StoreError::Unavailable(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())));
     tokio::time::timeout(time, call).await.unwrap_or_else(late)
 }

@@ -10,12 +10,16 @@ use futures_util::{StreamExt, TryFutureExt, TryStreamExt};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{Describe, Either, Error, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr};
+use tokio::time::error::Elapsed;
+use tokio::time::timeout;
+
+use crate::limits::STATEMENT_PATIENCE;
 
 /// See the head of this file.
 #[derive(Debug)]
 pub(super) struct Statement<'p>(pub(super) &'p PgPool);
 
-/// A connection in the middle of a statement, until it is [done](Busy::done).
+/// A connection in the middle of a statement, until it is [settled](Busy::settle).
 struct Busy(Option<PoolConnection<Postgres>>);
 
 impl Busy {
@@ -27,9 +31,11 @@ impl Busy {
         self.0.as_mut().expect("it is there until it is dropped")
     }
 
-    /// Gives the connection back.
-    fn done(mut self) {
+    /// Gives the connection back if it has answered; one that has not is closed.
+    fn settle<T>(mut self, answer: Result<Result<T, Error>, Elapsed>) -> Result<T, Error> {
+        let answer = answer.map_err(|_| Error::Io(std::io::ErrorKind::TimedOut.into()))?;
         drop(self.0.take());
+        answer
     }
 }
 
@@ -52,9 +58,8 @@ impl<'p> Executor<'p> for Statement<'p> {
     {
         let all = async move {
             let mut busy = Busy::acquire(self.0).await?;
-            let all: Result<Vec<_>, Error> = busy.connection().fetch_many(query).try_collect().await;
-            busy.done();
-            all.map(|all| stream::iter(all.into_iter().map(Ok)))
+            let all = timeout(STATEMENT_PATIENCE, busy.connection().fetch_many(query).try_collect::<Vec<_>>()).await;
+            busy.settle(all).map(|all| stream::iter(all.into_iter().map(Ok)))
         };
         all.try_flatten_stream().boxed()
     }
@@ -66,9 +71,8 @@ impl<'p> Executor<'p> for Statement<'p> {
     {
         Box::pin(async move {
             let mut busy = Busy::acquire(self.0).await?;
-            let found = busy.connection().fetch_all(query).await;
-            busy.done();
-            found
+            let found = timeout(STATEMENT_PATIENCE, busy.connection().fetch_all(query)).await;
+            busy.settle(found)
         })
     }
 
@@ -79,9 +83,8 @@ impl<'p> Executor<'p> for Statement<'p> {
     {
         Box::pin(async move {
             let mut busy = Busy::acquire(self.0).await?;
-            let found = busy.connection().fetch_optional(query).await;
-            busy.done();
-            found
+            let found = timeout(STATEMENT_PATIENCE, busy.connection().fetch_optional(query)).await;
+            busy.settle(found)
         })
     }
 
@@ -91,9 +94,8 @@ impl<'p> Executor<'p> for Statement<'p> {
     {
         Box::pin(async move {
             let mut busy = Busy::acquire(self.0).await?;
-            let prepared = busy.connection().prepare_with(sql, parameters).await;
-            busy.done();
-            prepared
+            let prepared = timeout(STATEMENT_PATIENCE, busy.connection().prepare_with(sql, parameters)).await;
+            busy.settle(prepared)
         })
     }
 
@@ -103,9 +105,8 @@ impl<'p> Executor<'p> for Statement<'p> {
     {
         Box::pin(async move {
             let mut busy = Busy::acquire(self.0).await?;
-            let described = busy.connection().describe(sql).await;
-            busy.done();
-            described
+            let described = timeout(STATEMENT_PATIENCE, busy.connection().describe(sql)).await;
+            busy.settle(described)
         })
     }
 }

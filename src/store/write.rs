@@ -7,9 +7,13 @@
 //! An open transaction holds locks that others wait for. It waits for nobody: what it needs to know it asks by its own
 //! connection or was told before it began. Caches are looked at, never loaded; Redis is not asked at all.
 
-use sqlx::{PgConnection, Postgres, Transaction};
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, PgPool, Postgres};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
 use wire::Timestamp;
 
+use super::connection::within;
 use super::lanes::Turn;
 use super::{Result, Store};
 use crate::events::Event;
@@ -17,10 +21,51 @@ use crate::{limits, tasks, telemetry};
 
 /// One transaction.
 pub struct Write {
-    tx: Transaction<'static, Postgres>,
+    tx: Transaction,
     events: Vec<Event>,
     /// While it lives, nobody else is waited for.
     _open: telemetry::InTransaction,
+}
+
+/// A transaction on a connection of the pool. One that is given up is rolled back, and a connection that does not answer to that
+/// is closed: the pool would wait for it, and one after the other all of the pool would be gone.
+struct Transaction(Option<PoolConnection<Postgres>>);
+
+impl Transaction {
+    async fn begin(pool: &PgPool, begin: String) -> Result<Self> {
+        let mut transaction = Self(Some(pool.acquire().await?));
+        transaction.say(begin).await?;
+        Ok(transaction)
+    }
+
+    async fn commit(mut self) -> Result<()> {
+        self.say("COMMIT".into()).await?;
+        drop(self.0.take());
+        Ok(())
+    }
+
+    async fn say(&mut self, statement: String) -> Result<()> {
+        let said = sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(self.connection());
+        within(limits::STATEMENT_PATIENCE, async { Ok(said.await?) }).await?;
+        Ok(())
+    }
+
+    fn connection(&mut self) -> &mut PgConnection {
+        self.0.as_mut().expect("it is there until it is dropped")
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        let Some(mut connection) = self.0.take() else { return };
+        let Ok(runtime) = Handle::try_current() else { return drop(connection.detach()) };
+        runtime.spawn(async move {
+            let undo = sqlx::raw_sql("ROLLBACK").execute(&mut *connection);
+            if !matches!(timeout(limits::ROLLBACK_TIME, undo).await, Ok(Ok(_))) {
+                drop(connection.detach());
+            }
+        });
+    }
 }
 
 /// Where a channel's log stands (`channel_heads`).
@@ -50,27 +95,26 @@ pub struct ChannelWrite {
 
 impl Write {
     pub(super) async fn begin(store: &Store) -> Result<Self> {
-        Self::begun(store.writes.begin()).await
+        Self::begin_with(store, "BEGIN".into()).await
     }
 
     /// One that waits for its first lock only for a moment ([`Write::lock_channel`] makes it wait like others from then on).
     pub(super) async fn begin_briefly(store: &Store) -> Result<Self> {
         let patience = limits::CHANNEL_LOCK_PATIENCE.as_millis();
-        let begin = sqlx::AssertSqlSafe(format!("BEGIN; SET LOCAL lock_timeout = {patience}"));
-        Self::begun(store.writes.begin_with(begin)).await
+        Self::begin_with(store, format!("BEGIN; SET LOCAL lock_timeout = {patience}")).await
     }
 
-    async fn begun(begin: impl Future<Output = sqlx::Result<Transaction<'static, Postgres>>>) -> Result<Self> {
+    async fn begin_with(store: &Store, begin: String) -> Result<Self> {
         telemetry::count_query();
         let open = telemetry::InTransaction::begin();
         tasks::begin();
-        Ok(Self { tx: begin.await?, events: Vec::new(), _open: open })
+        Ok(Self { tx: Transaction::begin(&store.writes, begin).await?, events: Vec::new(), _open: open })
     }
 
     /// The connection, for one statement; counted for the request's log line.
     pub(super) fn connection(&mut self) -> &mut PgConnection {
         telemetry::count_query();
-        &mut self.tx
+        self.tx.connection()
     }
 
     /// Adds an event that is outside of any channel's numbering.

@@ -66,6 +66,9 @@ impl SocketQueue {
     /// Writes the first frame, then what has come since, and from now on everything at once.
     pub fn open(&self, first: Bytes) {
         let mut state = self.state();
+        if state.closing.is_some() {
+            return;
+        }
         state.bytes += first.len();
         state.frames.push_front(first);
         state.held = false;

@@ -226,6 +226,41 @@ async fn a_postgres_that_stands_still_is_not_waited_for() {
     app.stop().await;
 }
 
+/// Connections whose other end is gone without a word: what waits for them gives up, and the pools have others soon.
+#[tokio::test]
+async fn dead_connections_are_let_go() {
+    let app = two_channels().await;
+    let ada = app.user_at(0, "ada");
+    let reaction = format!("/messages/{}/reaction", ada.say("messaging:one", "hello").await["id"].as_str().unwrap());
+    let react = async || ada.post(&reaction, json!({"reaction": {"type": "like"}})).await.answer.status;
+    let read = async || ada.get("/unread").await.answer.status;
+    let twenty = async || {
+        let (written, seen) = (join_all((0..10).map(|_| react())), join_all((0..10).map(|_| read())));
+        let (written, seen) = tokio::join!(written, seen);
+        written.into_iter().chain(seen).collect::<Vec<_>>()
+    };
+    assert!(twenty().await.iter().all(|status| *status < 300), "the pools are full of connections");
+    let backends = app.ask(
+        "SELECT pid::text FROM pg_stat_activity
+         WHERE datname = current_database() AND application_name = 'millrace' AND pid <> pg_backend_pid()",
+    );
+    let signal = |signal: &str, backends: &[String]| {
+        assert!(Command::new("kill").arg(signal).args(backends).status().unwrap().success());
+    };
+    let backends = backends.await;
+    signal("-STOP", &backends);
+    let answered = twenty().await;
+    let after = async {
+        // As many as there are connections may still come upon a dead one.
+        while twenty().await.iter().any(|status| *status >= 300) {}
+    };
+    let after = timeout(3 * PATIENCE, after).await;
+    signal("-CONT", &backends);
+    assert!(answered.iter().all(|status| matches!(status, 200 | 201 | 503)), "{answered:?}");
+    after.expect("the node has connections again");
+    app.stop().await;
+}
+
 const TODAY: &str = "'events_' || to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYYMMDD')";
 
 /// What happened on a day that had no partition.

@@ -7,7 +7,6 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{LazyLock, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use async_trait::async_trait;
 use futures_util::future::join_all;
@@ -24,27 +23,29 @@ const ONLINE_SHARDS: u64 = 16;
 /// Users in one call of a script.
 const SCRIPT_USERS_MAX: usize = 500;
 
-/// Adds users of a node. KEYS: expiry set, counts. ARGV: now, expiry, life, node, users. Answers the number of users in the
-/// set and those who were not in it before.
+/// Adds users of a node. KEYS: expiry set, counts. ARGV: life, node, users. Answers the number of users in the set and those
+/// who were not in it before. Time is Redis's: nodes whose clocks differ would take each other's users for gone.
 static ADD: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
+        local time = redis.call('TIME')
+        local expiry = string.format('%.0f', time[1] * 1000 + time[2] / 1000 + ARGV[1])
         local came = {}
-        for i = 5, #ARGV do
+        for i = 3, #ARGV do
             local user = ARGV[i]
-            if redis.call('ZADD', KEYS[1], ARGV[2], user .. '|' .. ARGV[4]) == 1 then
+            if redis.call('ZADD', KEYS[1], expiry, user .. '|' .. ARGV[2]) == 1 then
                 if redis.call('HINCRBY', KEYS[2], user, 1) == 1 then came[#came + 1] = user end
             end
         end
-        redis.call('PEXPIRE', KEYS[1], ARGV[3])
-        redis.call('PEXPIRE', KEYS[2], ARGV[3])
+        redis.call('PEXPIRE', KEYS[1], 2 * ARGV[1])
+        redis.call('PEXPIRE', KEYS[2], 2 * ARGV[1])
         return {redis.call('HLEN', KEYS[2]), came}
         ",
     )
 });
 
-/// Removes users of a node, and everybody who has expired. KEYS: expiry set, counts. ARGV: now, node, users. Answers the
-/// number of users left and those who are gone.
+/// Removes users of a node, and everybody who has expired. KEYS: expiry set, counts. ARGV: node, users. Answers the number of
+/// users left and those who are gone.
 static REMOVE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -58,8 +59,10 @@ static REMOVE: LazyLock<Script> = LazyLock::new(|| {
                 end
             end
         end
-        for i = 3, #ARGV do remove(ARGV[i] .. '|' .. ARGV[2]) end
-        for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, 500)) do remove(member) end
+        for i = 2, #ARGV do remove(ARGV[i] .. '|' .. ARGV[1]) end
+        local time = redis.call('TIME')
+        local now = string.format('%.0f', time[1] * 1000 + time[2] / 1000)
+        for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 500)) do remove(member) end
         return {redis.call('HLEN', KEYS[2]), gone}
         ",
     )
@@ -78,10 +81,6 @@ pub(super) struct RedisPresence {
 struct Said {
     online: HashSet<String>,
     watching: HashMap<i64, HashSet<String>>,
-}
-
-fn now_millis() -> u128 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |age| age.as_millis())
 }
 
 impl RedisPresence {
@@ -117,15 +116,14 @@ impl RedisPresence {
 
     async fn add(&self, set: &str, users: &[String]) -> Option<(i64, Vec<String>)> {
         let [until, nodes] = self.keys(set);
-        let (now, life) = (now_millis(), limits::PRESENCE_LIFE.as_millis());
-        let mut arguments = vec![now.to_string(), (now + life).to_string(), (2 * life).to_string(), self.node.clone()];
+        let mut arguments = vec![limits::PRESENCE_LIFE.as_millis().to_string(), self.node.clone()];
         arguments.extend_from_slice(users);
         self.client.script(&ADD, &[&until, &nodes], &arguments).await.ok()
     }
 
     async fn remove(&self, set: &str, users: &[String]) -> Option<(i64, Vec<String>)> {
         let [until, nodes] = self.keys(set);
-        let mut arguments = vec![now_millis().to_string(), self.node.clone()];
+        let mut arguments = vec![self.node.clone()];
         arguments.extend_from_slice(users);
         self.client.script(&REMOVE, &[&until, &nodes], &arguments).await.ok()
     }
