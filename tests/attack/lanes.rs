@@ -1,11 +1,14 @@
 //! Who waits for whom: one slow channel, one bad row, one open reader must not hold what others need.
 
+use std::process::Command;
+
 use futures_util::future::join_all;
 use millrace::store::appender::{Append, Outcome};
 use millrace::store::messages::{Effects, NewMessage};
 use serde_json::json;
 use sqlx::{Connection, PgConnection, Postgres, Transaction};
-use testkit::{App, Engine, on_both_engines};
+use testkit::{App, Engine, PATIENCE, on_both_engines};
+use tokio::time::timeout;
 
 use crate::{channel, path, watch};
 
