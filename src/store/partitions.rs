@@ -74,14 +74,15 @@ async fn keep(connection: &mut PgConnection) -> Result<()> {
             .fetch_one(&mut *connection)
             .await?;
     let oldest = today.plus(-limits::EVENT_LOG_DAYS - 1);
-    for table in tables(connection).await?.iter().filter(|table| !table.is_partition) {
-        run(connection, format!("DROP TABLE {}", table.name)).await?;
-    }
     // Each does what it can, whatever became of the one before.
+    let mut cleared = Ok(());
+    for table in tables(connection).await?.iter().filter(|table| !table.is_partition) {
+        cleared = run(connection, format!("DROP TABLE {}", table.name)).await.and(cleared);
+    }
     let emptied = empty_default(connection, oldest).await;
     let made = make_ahead(connection, today).await;
     let dropped = drop_old(connection, oldest).await;
-    emptied.and(made).and(dropped)
+    cleared.and(emptied).and(made).and(dropped)
 }
 
 async fn tables(connection: &mut PgConnection) -> Result<Vec<Table>> {
@@ -100,14 +101,20 @@ async fn tables(connection: &mut PgConnection) -> Result<Vec<Table>> {
 
 async fn make_ahead(connection: &mut PgConnection, today: Day) -> Result<()> {
     let tables = tables(connection).await?;
+    let mut done = Ok(());
     for day in (0..=DAYS_AHEAD).map(|offset| today.plus(offset)) {
         if !tables.iter().any(|table| table.name == day.table()) {
-            let mut tx = connection.begin().await?;
-            make(&mut tx, day).await?;
-            attach(&mut tx, day).await?;
-            tx.commit().await?;
+            done = make_one(connection, day).await.and(done);
         }
     }
+    done
+}
+
+async fn make_one(connection: &mut PgConnection, day: Day) -> Result<()> {
+    let mut tx = connection.begin().await?;
+    make(&mut tx, day).await?;
+    attach(&mut tx, day).await?;
+    tx.commit().await?;
     Ok(())
 }
 
