@@ -99,6 +99,8 @@ pub const LARGE_CHANNEL_WATCHING_EVERY: Duration = Duration::from_secs(5);
 pub const CONNECTION_WAIT: Duration = Duration::from_secs(5);
 /// Longest statement of a request or a job: nobody waits for its answer any longer.
 pub const STATEMENT_TIME: Duration = REQUEST_TIMEOUT;
+/// Longest statement that a client's filter is in. Most take milliseconds; one that takes more has others wait for its connection.
+pub const FILTER_TIME: Duration = Duration::from_secs(3);
 /// Longest wait of a statement for any one lock.
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// How long a transaction may do nothing. It holds locks, and a node that stands still must not hold them for ever.
@@ -396,6 +398,7 @@ pub const FILTER_BOUNDS: query::Bounds = query::Bounds {
     depth: 8,
     conditions: 64,
     values: 300,
+    custom_values: 300,
     value_bytes: 5 * 1024,
     bytes: 128 * 1024,
     words: 8,
@@ -421,6 +424,7 @@ const _: () = {
     // The largest event with its channel beside it, for those who do not watch.
     assert!(2 * EVENT_BYTES_MAX <= SOCKET_QUEUE_BYTES_MAX && ME_BYTES_MAX < SOCKET_QUEUE_BYTES_MAX);
     assert!(PUSH_LEASE_SECONDS as u64 > 2 * PUSH_TIMEOUT.as_secs());
+    assert!(FILTER_TIME.as_secs() < CONNECTION_WAIT.as_secs());
     assert!(APPEND_STATEMENT_TIME.as_millis() < APPEND_TIME.as_millis());
     assert!(APPEND_ASIDE_WAIT.as_secs() + APPEND_TIME.as_secs() < REQUEST_TIMEOUT.as_secs());
     assert!(VAPID_LIFE_SECONDS <= 24 * 60 * 60);

@@ -1,9 +1,11 @@
 //! What one request may cost: everything that a client sends has a bound, and so has what it causes.
 
 use serde_json::{Value, json};
+use sqlx::Connection;
 use testkit::{App, Engine, Person, on_both_engines};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use crate::{channel, watch};
 
@@ -112,7 +114,39 @@ async fn filters_are_measured(app: &App) {
             assert_eq!(refused.refused(), (400, 4));
         }
     }
+    let values: Vec<String> = (0..300).map(|number| format!("v{number}")).collect();
+    let mut lists: Vec<Value> = (0..16).map(|number| json!({format!("x{number}"): {"$in": values}})).collect();
+    assert_eq!(ada.post("/channels", json!({"filter_conditions": {"$or": lists}})).await.refused(), (400, 4));
+    ada.post("/channels", json!({"filter_conditions": lists.remove(0), "watch": false})).await.ok();
     ada.query("/users", json!({"filter_conditions": {"name": {"$autocomplete": "ada love (x) .* \\"}}})).await.ok();
+}
+
+/// Whatever filters cost, only filters wait for them, and not for long.
+async fn slow_filters_hold_up_nobody_else(app: &App) {
+    let ada = app.person("ada").await;
+    channel(app, "messaging:room", &["ada"]).await;
+    let message = format!("/messages/{}", ada.say("messaging:room", "hello").await["id"].as_str().unwrap());
+    // What these ask for is locked: they would never come to an end by themselves.
+    let mut database = app.connect().await;
+    let mut holder = database.begin().await.unwrap();
+    sqlx::query("LOCK TABLE channel_mutes IN ACCESS EXCLUSIVE MODE").execute(&mut *holder).await.unwrap();
+    let mut slow = JoinSet::new();
+    for _ in 0..22 {
+        let ada = app.user_at(0, "ada");
+        slow.spawn(async move {
+            ada.post("/channels", json!({"filter_conditions": {"muted": true}, "watch": false})).await.refused()
+        });
+    }
+    let stuck = "SELECT count(*)::text FROM pg_locks WHERE NOT granted AND relation = 'channel_mutes'::regclass \
+                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    while app.ask(stuck).await == ["0"] {}
+    for _ in 0..20 {
+        ada.get(&message).await.ok();
+    }
+    assert!(app.ask(stuck).await[0].parse::<usize>().unwrap() <= 2, "a fifth of ten connections");
+    let refused = slow.join_all().await;
+    assert!(refused.iter().all(|refused| [(408, 23), (503, -1)].contains(refused)), "{refused:?}");
+    assert!(refused.contains(&(408, 23)), "{refused:?}");
 }
 
 async fn little_text_does_not_become_much_html(app: &App) {
@@ -445,6 +479,7 @@ on_both_engines!(
     paths_are_measured_before_they_are_walked,
     lists_are_measured_before_they_are_searched,
     filters_are_measured,
+    slow_filters_hold_up_nobody_else,
     little_text_does_not_become_much_html,
     every_event_fits,
     a_user_who_muted_many_can_connect,
