@@ -211,8 +211,12 @@ pub const PRESENCE_LIFE: Duration = Duration::from_mins(1);
 pub const BUS_PAYLOAD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Messages that may wait to be published.
 pub const BUS_QUEUE_MAX: usize = 65_536;
-/// Notes that one node keeps; more are not kept.
-pub const NOTES_MAX: usize = 100_000;
+/// Notes that one node keeps without Redis, all together; the oldest make room.
+pub const NOTES_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// What is around a note in memory: its places in two maps.
+pub const NOTE_OVERHEAD_BYTES: usize = 256;
+/// One note. A larger one is not kept: the table has it.
+pub const NOTE_BYTES_MAX: usize = 8 * 1024;
 /// How long a node's number is its own, and how many milliseconds of ids it may make without asking again.
 pub const SNOWFLAKE_LEASE: Duration = Duration::from_secs(30);
 /// Calls of one kind that wait for Redis at the same time: what a node says regularly takes one round trip for so many.
@@ -288,6 +292,8 @@ pub const THREAD_PARTICIPANTS_KEPT: usize = 1_000;
 
 pub const DRAFTS_LIMIT_DEFAULT: i64 = 25;
 pub const DRAFTS_LIMIT_MAX: i64 = 100;
+/// Drafts of a user; the oldest ones beyond are dropped.
+pub const DRAFTS_MAX: i64 = 1_000;
 /// How long the cluster keeps a draft beside the table.
 pub const DRAFT_CACHE_LIFE: Duration = Duration::from_hours(24);
 

@@ -149,6 +149,22 @@ async fn slow_filters_hold_up_nobody_else(app: &App) {
     assert!(refused.contains(&(408, 23)), "{refused:?}");
 }
 
+async fn drafts_are_counted(app: &App) {
+    let ada = app.person("ada").await;
+    channel(app, "messaging:room", &["ada"]).await;
+    app.sql(
+        "INSERT INTO drafts (user_id, channel_id, parent_id, message, created_at)
+         SELECT 'ada', id, 'thread' || n, '{}', now() - n * interval '1 second' FROM channels, generate_series(1, 1000) n",
+    )
+    .await;
+    let kept =
+        "SELECT format('%s %s %s', count(*), bool_or(parent_id = ''), bool_or(parent_id = 'thread1000')) FROM drafts";
+    for text in ["hel", "hello"] {
+        ada.post("/channels/messaging/room/draft", json!({"message": {"text": text}})).await.ok();
+        assert_eq!(app.ask(kept).await, ["1000 t f"]);
+    }
+}
+
 async fn little_text_does_not_become_much_html(app: &App) {
     let [ada, grace] = app.people(["ada", "grace"]).await;
     channel(app, "messaging:room", &["ada", "grace"]).await;
@@ -480,6 +496,7 @@ on_both_engines!(
     lists_are_measured_before_they_are_searched,
     filters_are_measured,
     slow_filters_hold_up_nobody_else,
+    drafts_are_counted,
     little_text_does_not_become_much_html,
     every_event_fits,
     a_user_who_muted_many_can_connect,
