@@ -316,6 +316,8 @@ pub const ROOM_PAGE_DEFAULT: i64 = 20;
 pub const ROOM_PAGE_MAX: i64 = 100;
 /// Messages in the first page of a room on a socket: half of its queue, and the largest message several times.
 pub const ROOM_PAGE_BYTES_MAX: usize = SOCKET_QUEUE_BYTES_MAX / 2;
+/// Polls, reminders and the like of one user, of each kind; the oldest ones beyond are dropped.
+pub const ROOM_THINGS_MAX: i64 = 1_000;
 /// Text of a poll, a reminder and the like.
 pub const ROOM_TEXT_CHARS_MAX: usize = 5_000;
 /// Rooms of a user, the most recently active ones, that hear what it edits when it does not say where.

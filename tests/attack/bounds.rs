@@ -1,5 +1,6 @@
 //! What one request may cost: everything that a client sends has a bound, and so has what it causes.
 
+use millrace::store::rooms::Thing;
 use serde_json::{Value, json};
 use sqlx::Connection;
 use testkit::{App, Engine, Person, on_both_engines};
@@ -163,6 +164,21 @@ async fn drafts_are_counted(app: &App) {
         ada.post("/channels/messaging/room/draft", json!({"message": {"text": text}})).await.ok();
         assert_eq!(app.ask(kept).await, ["1000 t f"]);
     }
+}
+
+async fn small_things_are_counted(app: &App) {
+    let store = &app.ctx(0).store;
+    for id in 1..=5 {
+        for (kind, most) in [("reminder", 3), ("user_agent", 1)] {
+            let (kind, user_id) = (kind.to_owned(), "ada".to_owned());
+            let (about, text, created_at) = (String::new(), String::new(), app.clock.now());
+            let id = id * 10 + most;
+            let thing = Thing { id, kind, user_id, about, text, due_at: None, created_at };
+            store.insert_thing(&thing, most).await.unwrap();
+        }
+    }
+    let kept = "SELECT id::text FROM room_things ORDER BY id";
+    assert_eq!(app.ask(kept).await, ["33", "43", "51", "53"]);
 }
 
 async fn little_text_does_not_become_much_html(app: &App) {
@@ -497,6 +513,7 @@ on_both_engines!(
     filters_are_measured,
     slow_filters_hold_up_nobody_else,
     drafts_are_counted,
+    small_things_are_counted,
     little_text_does_not_become_much_html,
     every_event_fits,
     a_user_who_muted_many_can_connect,
