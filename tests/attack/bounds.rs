@@ -181,6 +181,41 @@ async fn small_things_are_counted(app: &App) {
     assert_eq!(app.ask(kept).await, ["33", "43", "51", "53"]);
 }
 
+/// However long a thread is, nobody waits for all of it to be deleted.
+async fn a_long_thread_is_deleted_in_pieces(app: &App) {
+    let ada = app.person("ada").await;
+    channel(app, "messaging:room", &["ada"]).await;
+    let parent = ada.say("messaging:room", "parent").await["id"].as_str().unwrap().to_owned();
+    ada.say("messaging:room", "other").await;
+    app.sql(
+        "WITH made AS (
+             INSERT INTO messages (channel_id, seq, id, user_id, type, text, parent_id, show_in_channel, counts, counted,
+                                   created_at, updated_at)
+             SELECT m.channel_id, h.message_seq + n, 'reply' || n, 'ada', 'reply', 'x', m.id, n % 2 = 0, false, h.counted,
+                    clock_timestamp(), clock_timestamp()
+             FROM messages m JOIN channel_heads h ON h.channel_id = m.channel_id, generate_series(1, 2500) n
+             WHERE m.text = 'parent'),
+         counted AS (UPDATE messages SET reply_count = 2500 WHERE text = 'parent'),
+         reacted AS (
+             INSERT INTO reactions (message_id, user_id, type, score, created_at, updated_at)
+             SELECT id, 'user' || n, 'like', 1, now(), now() FROM messages, generate_series(1, 1500) n WHERE text = 'parent')
+         UPDATE channel_heads SET message_seq = message_seq + 2500, message_count = message_count + 2500",
+    )
+    .await;
+    app.server().delete(&format!("/messages/{parent}?hard=true")).await.ok();
+    let together = "SELECT count(*)::text FROM messages WHERE id IS NULL GROUP BY xmin::text";
+    let together: Vec<usize> = app.ask(together).await.iter().map(|count| count.parse().unwrap()).collect();
+    assert_eq!(together.iter().sum::<usize>(), 2_501);
+    assert!(together.iter().all(|count| *count <= 1_001), "in one transaction each: {together:?}");
+    for (left, count) in [
+        ("SELECT count(*)::text FROM messages WHERE id IS NOT NULL", "1"),
+        ("SELECT count(*)::text FROM reactions", "0"),
+        ("SELECT message_count::text FROM channel_heads", "1"),
+    ] {
+        assert_eq!(app.ask(left).await, [count], "{left}");
+    }
+}
+
 async fn little_text_does_not_become_much_html(app: &App) {
     let [ada, grace] = app.people(["ada", "grace"]).await;
     channel(app, "messaging:room", &["ada", "grace"]).await;
@@ -514,6 +549,7 @@ on_both_engines!(
     slow_filters_hold_up_nobody_else,
     drafts_are_counted,
     small_things_are_counted,
+    a_long_thread_is_deleted_in_pieces,
     little_text_does_not_become_much_html,
     every_event_fits,
     a_user_who_muted_many_can_connect,
