@@ -128,6 +128,8 @@ impl Note<'_> {
 /// not be taken away stays for its time: nobody may rest on a note what Postgres can say.
 #[async_trait]
 pub trait Notes: Send + Sync {
+    /// Keeps a note in place of the one before. One that is too large ([`limits::NOTE_BYTES_MAX`](crate::limits::NOTE_BYTES_MAX)) is
+    /// not kept, and neither is the one before.
     async fn put(&self, note: Note<'_>, value: &[u8], life: Duration);
 
     async fn get(&self, note: Note<'_>) -> Option<Bytes>;

@@ -103,6 +103,8 @@ pub const STATEMENT_TIME: Duration = Duration::from_secs(10);
 pub const STATEMENT_PATIENCE: Duration = Duration::from_secs(12);
 /// How long a transaction that is given up may take to be rolled back. Then its connection is closed.
 pub const ROLLBACK_TIME: Duration = Duration::from_secs(2);
+/// Longest statement that a client's filter is in. Most take milliseconds; one that takes more has others wait for its connection.
+pub const FILTER_TIME: Duration = Duration::from_secs(3);
 /// Longest wait of a statement for any one lock.
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
 /// How long a transaction may do nothing. It holds locks, and a node that stands still must not hold them for ever.
@@ -217,8 +219,12 @@ pub const PRESENCE_LIFE: Duration = Duration::from_mins(1);
 pub const BUS_PAYLOAD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Messages that may wait to be published.
 pub const BUS_QUEUE_MAX: usize = 65_536;
-/// Notes that one node keeps; more are not kept.
-pub const NOTES_MAX: usize = 100_000;
+/// Notes that one node keeps without Redis, all together; the oldest make room.
+pub const NOTES_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// What is around a note in memory: its places in two maps.
+pub const NOTE_OVERHEAD_BYTES: usize = 256;
+/// One note. A larger one is not kept: the table has it.
+pub const NOTE_BYTES_MAX: usize = 8 * 1024;
 /// How long a node's number is its own, and how many milliseconds of ids it may make without asking again.
 pub const SNOWFLAKE_LEASE: Duration = Duration::from_secs(30);
 /// Calls of one kind that wait for Redis at the same time: what a node says regularly takes one round trip for so many.
@@ -294,6 +300,8 @@ pub const THREAD_PARTICIPANTS_KEPT: usize = 1_000;
 
 pub const DRAFTS_LIMIT_DEFAULT: i64 = 25;
 pub const DRAFTS_LIMIT_MAX: i64 = 100;
+/// Drafts of a user; the oldest ones beyond are dropped.
+pub const DRAFTS_MAX: i64 = 1_000;
 /// How long the cluster keeps a draft beside the table.
 pub const DRAFT_CACHE_LIFE: Duration = Duration::from_hours(24);
 
@@ -316,6 +324,8 @@ pub const ROOM_PAGE_DEFAULT: i64 = 20;
 pub const ROOM_PAGE_MAX: i64 = 100;
 /// Messages in the first page of a room on a socket: half of its queue, and the largest message several times.
 pub const ROOM_PAGE_BYTES_MAX: usize = SOCKET_QUEUE_BYTES_MAX / 2;
+/// Polls, reminders and the like of one user, of each kind; the oldest ones beyond are dropped.
+pub const ROOM_THINGS_MAX: i64 = 1_000;
 /// Text of a poll, a reminder and the like.
 pub const ROOM_TEXT_CHARS_MAX: usize = 5_000;
 /// Rooms of a user, the most recently active ones, that hear what it edits when it does not say where.
@@ -404,6 +414,7 @@ pub const FILTER_BOUNDS: query::Bounds = query::Bounds {
     depth: 8,
     conditions: 64,
     values: 300,
+    custom_values: 300,
     value_bytes: 5 * 1024,
     bytes: 128 * 1024,
     words: 8,
@@ -431,6 +442,7 @@ const _: () = {
     assert!(PUSH_LEASE_SECONDS as u64 > 2 * PUSH_TIMEOUT.as_secs());
     assert!(STATEMENT_TIME.as_millis() < STATEMENT_PATIENCE.as_millis());
     assert!(STATEMENT_PATIENCE.as_millis() < REQUEST_TIMEOUT.as_millis());
+    assert!(FILTER_TIME.as_secs() < CONNECTION_WAIT.as_secs());
     assert!(APPEND_STATEMENT_TIME.as_millis() < APPEND_TIME.as_millis());
     assert!(APPEND_ASIDE_WAIT.as_secs() + APPEND_TIME.as_secs() < REQUEST_TIMEOUT.as_secs());
     assert!(VAPID_LIFE_SECONDS <= 24 * 60 * 60);

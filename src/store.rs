@@ -39,7 +39,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgPool};
 
 use crate::config::Secret;
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::{limits, tasks, telemetry};
 
 use channels::{Creation, NewChannel};
@@ -59,6 +59,8 @@ pub enum StoreError {
     Locked,
     /// A unique constraint of this name refused the row.
     Conflict(String),
+    /// What a client asked for takes longer than it may.
+    TooLong(sqlx::Error),
     /// A row that should not exist, or should.
     Inconsistent(&'static str),
     Migration(Box<sqlx::migrate::MigrateError>),
@@ -71,6 +73,7 @@ impl std::fmt::Display for StoreError {
             Self::Unavailable(error) => write!(out, "postgres is not available: {error}"),
             Self::Locked => out.write_str("a lock was not to be had in time"),
             Self::Conflict(constraint) => write!(out, "refused by {constraint}"),
+            Self::TooLong(error) => write!(out, "a client's filter took too long: {error}"),
             Self::Inconsistent(what) => write!(out, "inconsistent data: {what}"),
             Self::Migration(error) => write!(out, "migration: {error}"),
             Self::Other(error) => write!(out, "postgres: {error}"),
@@ -110,6 +113,7 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) | StoreError::Locked => Self::unavailable(error),
+            StoreError::TooLong(_) => Self::new(Kind::Timeout, "the filter takes too long: narrow it").because(error),
             _ => Self::internal(error),
         }
     }
@@ -170,23 +174,25 @@ impl Address {
 /// The database.
 ///
 /// Transactions have connections of their own. While one is open its caller may read what has been committed, and a pool
-/// that both shared could be full of transactions that all wait for one more connection.
+/// that both shared could be full of transactions that all wait for one more connection. What clients' filters have become has
+/// connections of its own too, with less time: nobody knows beforehand what one costs, and others go on reading.
 #[derive(Clone)]
 pub struct Store {
     reads: PgPool,
+    filters: PgPool,
     writes: PgPool,
     lanes: Arc<Lanes>,
     address: Address,
 }
 
 impl Store {
-    /// Opens the pools and one connection, to fail early. `connections_max` is for both pools together.
+    /// Opens the pools and one connection, to fail early. `connections_max` is for all pools together.
     ///
     /// # Errors
     /// Postgres cannot be reached or refuses the login.
     pub async fn connect(address: &Address, connections_max: u32) -> Result<Self> {
-        let patience = Patience { statement: limits::STATEMENT_TIME, lock: limits::LOCK_WAIT };
-        let pool = |most: u32| {
+        let pool = |most: u32, statement: Duration| {
+            let patience = Patience { statement, lock: limits::LOCK_WAIT };
             PgPoolOptions::new()
                 .max_connections(most.max(1))
                 .acquire_timeout(limits::CONNECTION_WAIT)
@@ -194,9 +200,12 @@ impl Store {
                 .after_connect(move |connection, _| Box::pin(connection::set_up(connection, patience, &[])))
         };
         let for_writes = connections_max * 2 / 5;
-        let reads = pool(connections_max - for_writes).connect_with(address.options()).await?;
-        let writes = pool(for_writes).connect_lazy_with(address.options());
-        Ok(Self { reads, writes, lanes: Arc::default(), address: address.clone() })
+        let for_filters = connections_max / 5;
+        let for_reads = connections_max - for_writes - for_filters;
+        let reads = pool(for_reads, limits::STATEMENT_TIME).connect_with(address.options()).await?;
+        let filters = pool(for_filters, limits::FILTER_TIME).connect_lazy_with(address.options());
+        let writes = pool(for_writes, limits::STATEMENT_TIME).connect_lazy_with(address.options());
+        Ok(Self { reads, filters, writes, lanes: Arc::default(), address: address.clone() })
     }
 
     /// Applies the migrations that are missing, one node at a time.
@@ -287,6 +296,7 @@ impl Store {
 
     pub async fn close(&self) {
         self.writes.close().await;
+        self.filters.close().await;
         self.reads.close().await;
     }
 
@@ -295,6 +305,13 @@ impl Store {
         telemetry::expect_no_transaction();
         telemetry::count_query();
         Statement(&self.reads)
+    }
+
+    /// The same for a statement that a client's filter is in.
+    fn filters(&self) -> Statement<'_> {
+        telemetry::expect_no_transaction();
+        telemetry::count_query();
+        Statement(&self.filters)
     }
 
     /// The same for a statement that changes something: whoever asked for it is not let go before it is done.

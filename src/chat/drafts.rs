@@ -31,8 +31,8 @@ use crate::store::drafts::Draft;
 use crate::store::messages::{Message, Reader};
 
 /// The cluster's note of a draft.
-fn note<'a>(user: &'a str, cid: &'a Cid, parent_id: &'a str) -> Note<'a> {
-    Note::Draft { user, room: cid.as_str(), thread: Some(parent_id).filter(|id| !id.is_empty()) }
+fn note<'a>(user: &'a str, room: &'a str, parent_id: &'a str) -> Note<'a> {
+    Note::Draft { user, room, thread: Some(parent_id).filter(|id| !id.is_empty()) }
 }
 
 /// A user's drafts as they are shown to it, in the order given; `channels` has the channel of each.

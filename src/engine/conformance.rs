@@ -13,6 +13,7 @@ use super::redis::Incoming;
 use super::{Engine, Hold, LIMIT_WINDOW_SECONDS, Note, Topic, memory, redis};
 use crate::clock::Clock;
 use crate::config::{self, Secret};
+use crate::limits;
 use crate::tasks::Tasks;
 
 /// Of all nodes here; they end with their tests.
@@ -66,6 +67,12 @@ async fn alone(engine: &Engine) {
     assert_eq!((notes.get(draft).await.as_deref(), notes.get(in_thread).await), (Some(&b"hello"[..]), None));
     notes.remove(draft).await;
     assert_eq!(notes.get(draft).await, None);
+    // One that is too large is not kept, and takes the place of the one before all the same.
+    let large = vec![b'x'; limits::NOTE_BYTES_MAX + 1];
+    notes.put(draft, &large[1..], Duration::from_mins(1)).await;
+    assert_eq!(notes.get(draft).await.as_deref(), Some(&large[1..]));
+    notes.put(draft, &large, Duration::from_mins(1)).await;
+    assert_eq!(notes.get(draft).await, None);
     notes.put(in_thread, b"x", Duration::from_millis(1)).await;
     tokio::time::timeout(PATIENCE, async { while notes.get(in_thread).await.is_some() {} }).await.expect("it expires");
     // A number has one holder, and never the same span twice.
@@ -90,10 +97,10 @@ async fn alone(engine: &Engine) {
     assert_eq!(next, Hold::Mine { floor: 2_500, ceiling: 3_500 });
     assert_eq!(hold(7, "ada", 2_000).await, Hold::Taken);
     // A limit's window ends, and with it what was counted.
-    let limits = &engine.limits;
-    assert_eq!((limits.hit("a", 30).used, limits.hit("a", 30).used, limits.hit("b", 30).used), (1, 2, 1));
-    assert_eq!((limits.peek("a", 31).used, limits.peek("a", 31).reset), (2, LIMIT_WINDOW_SECONDS));
-    assert_eq!((limits.hit("a", 60).used, limits.peek("b", 60).used), (1, 0));
+    let counts = &engine.limits;
+    assert_eq!((counts.hit("a", 30).used, counts.hit("a", 30).used, counts.hit("b", 30).used), (1, 2, 1));
+    assert_eq!((counts.peek("a", 31).used, counts.peek("a", 31).reset), (2, LIMIT_WINDOW_SECONDS));
+    assert_eq!((counts.hit("a", 60).used, counts.peek("b", 60).used), (1, 0));
     // A node does not hear itself, and is not stopped by that.
     engine.bus.subscribe(&[Topic::Channel(1)]);
     engine.bus.subscribed().await;

@@ -8,6 +8,7 @@ use wire::message::MessageType;
 
 use super::messages::MessageData;
 use super::{Result, Store, Write};
+use crate::limits;
 
 /// A draft (`drafts`). As JSON it is also what the cluster keeps of it in front of the table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, sqlx::FromRow)]
@@ -39,23 +40,30 @@ pub struct DraftMessage {
 }
 
 impl Store {
-    /// Saves a draft in place of the one before.
+    /// Saves a draft in place of the one before. The author's oldest ones beyond [`limits::DRAFTS_MAX`] are dropped: gives back
+    /// the channels and threads that they were for.
     ///
     /// # Errors
     /// Postgres.
-    pub async fn put_draft(&self, draft: &Draft) -> Result<()> {
-        sqlx::query(
-            "INSERT INTO drafts (user_id, channel_id, parent_id, message, created_at) VALUES ($1, $2, $3, $4, $5)
-             ON CONFLICT (user_id, channel_id, parent_id) DO UPDATE SET message = $4, created_at = $5",
+    pub async fn put_draft(&self, draft: &Draft) -> Result<Vec<(String, String)>> {
+        let dropped: Vec<(String, String)> = sqlx::query_as(
+            "WITH saved AS (
+                 INSERT INTO drafts (user_id, channel_id, parent_id, message, created_at) VALUES ($1, $2, $3, $4, $5)
+                 ON CONFLICT (user_id, channel_id, parent_id) DO UPDATE SET message = $4, created_at = $5)
+             DELETE FROM drafts d USING channels c WHERE c.id = d.channel_id AND d.ctid = ANY (ARRAY(
+                 SELECT ctid FROM drafts WHERE user_id = $1 AND (channel_id, parent_id) <> ($2, $3)
+                 ORDER BY created_at DESC OFFSET $6))
+             RETURNING c.cid, d.parent_id",
         )
         .bind(&draft.user_id)
         .bind(draft.channel_id)
         .bind(&draft.parent_id)
         .bind(Json(&draft.message))
         .bind(draft.created_at)
-        .execute(self.change())
+        .bind(limits::DRAFTS_MAX - 1)
+        .fetch_all(self.change())
         .await?;
-        Ok(())
+        Ok(dropped)
     }
 
     /// # Errors

@@ -572,30 +572,71 @@ impl ChannelWrite {
         Ok(parent)
     }
 
-    /// Wipes a message: its numbers stay, nothing else does. Its replies and everybody's reactions go with it.
+    /// Wipes a piece of what hangs on a message: of its replies, the newest first, of the reactions to it and to them, of how far
+    /// they were read. True if nothing is left of it. What is wiped keeps its numbers and nothing else.
     ///
     /// # Errors
     /// Postgres.
-    pub async fn wipe_message(&mut self, message: &Message) -> Result<()> {
-        let now = self.now();
-        sqlx::query(
-            "DELETE FROM reactions WHERE message_id = $1 OR message_id IN (SELECT id FROM messages WHERE parent_id = $1)",
+    pub async fn wipe_some_of_thread(&mut self, parent: &Message) -> Result<bool> {
+        let piece = limits::REMOVED_ROWS_PER_PIECE;
+        let replies: Vec<(i64, String, bool)> = sqlx::query_as(
+            "SELECT seq, id, deleted_at IS NULL FROM messages WHERE parent_id = $1 AND channel_id = $2 AND id IS NOT NULL
+             ORDER BY seq DESC LIMIT $3",
         )
-        .bind(&message.id)
+        .bind(&parent.id)
+        .bind(parent.channel_id)
+        .bind(piece)
+        .fetch_all(self.connection())
+        .await?;
+        let ids: Vec<&str> = replies.iter().map(|(_, id, _)| id.as_str()).chain([parent.id.as_str()]).collect();
+        for (some, of) in [
+            (
+                "DELETE FROM reactions
+                 WHERE ctid = ANY (ARRAY(SELECT ctid FROM reactions WHERE message_id = ANY ($1) LIMIT $2))",
+                &ids[..],
+            ),
+            (
+                "DELETE FROM thread_reads
+                 WHERE ctid = ANY (ARRAY(SELECT ctid FROM thread_reads WHERE parent_id = ANY ($1) LIMIT $2))",
+                &[&parent.id],
+            ),
+        ] {
+            let removed = sqlx::query(some).bind(of).bind(piece).execute(self.connection()).await?;
+            if removed.rows_affected() as i64 >= piece {
+                return Ok(false);
+            }
+        }
+        if replies.is_empty() {
+            return Ok(true);
+        }
+        let seqs: Vec<i64> = replies.iter().map(|(seq, ..)| *seq).collect();
+        self.wipe_messages(&seqs).await?;
+        sqlx::query(
+            "UPDATE messages SET reply_count = greatest(reply_count - $3, 0) WHERE channel_id = $1 AND seq = $2",
+        )
+        .bind(parent.channel_id)
+        .bind(parent.seq)
+        .bind(replies.iter().filter(|(.., there)| *there).count() as i32)
         .execute(self.connection())
         .await?;
-        sqlx::query("DELETE FROM thread_reads WHERE parent_id = $1")
-            .bind(&message.id)
-            .execute(self.connection())
-            .await?;
+        Ok((replies.len() as i64) < piece)
+    }
+
+    /// Wipes messages: their numbers stay, nothing else does. Nothing may hang on them any more
+    /// ([`ChannelWrite::wipe_some_of_thread`]).
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn wipe_messages(&mut self, seqs: &[i64]) -> Result<()> {
+        let (channel_id, now) = (self.head.channel_id, self.now());
         let wiped = sqlx::query(
             "UPDATE messages SET id = NULL, user_id = '', type = 'deleted', text = '', data = NULL, reactions = NULL,
                  parent_id = NULL, quoted_id = NULL, participants = '{}', pinned_at = NULL, pinned_by = NULL,
                  deleted_at = coalesce(deleted_at, $3)
-             WHERE channel_id = $1 AND (id = $2 OR parent_id = $2)",
+             WHERE channel_id = $1 AND seq = ANY ($2)",
         )
-        .bind(message.channel_id)
-        .bind(&message.id)
+        .bind(channel_id)
+        .bind(seqs)
         .bind(now)
         .execute(self.connection())
         .await?;

@@ -2,6 +2,9 @@
 //!
 //! Each query says how its known fields read as SQL ([`Fields`]); operators, custom data and nulls work the same
 //! everywhere. A comparison with something that is not there is false, and its negation true.
+//!
+//! What a client wrote runs on connections that nothing else needs, and not for long ([`super::Store::filters`]): whatever a
+//! filter costs, everything else is read meanwhile.
 
 pub mod channels;
 pub mod drafts;
@@ -12,6 +15,8 @@ use query::{Field, FieldKind, Filter, Operator, Sort, Test};
 use serde_json::Value;
 use sqlx::{Postgres, QueryBuilder};
 use wire::Timestamp;
+
+use super::StoreError;
 
 pub(super) type Sql = QueryBuilder<Postgres>;
 
@@ -25,6 +30,14 @@ pub(super) trait Fields {
 
     /// Writes the condition of a field that is not a plain expression.
     fn special(&self, sql: &mut Sql, name: &str, test: &Test);
+}
+
+/// What became of a statement that a client's filter is in: one that Postgres stopped, because its time was over, is its author's.
+pub(super) fn refused(error: sqlx::Error) -> StoreError {
+    match error.as_database_error().and_then(|error| error.code()).as_deref() {
+        Some("57014") => StoreError::TooLong(error),
+        _ => error.into(),
+    }
 }
 
 /// Writes a filter as one condition.
@@ -173,19 +186,21 @@ fn write_custom(sql: &mut Sql, column: &str, path: &[String], test: &Test) {
             sql.push(comparison(*operator)).push_bind(value.clone()).push(", false)");
         }
         Test::List(operator, values) => {
-            sql.push(if *operator == Operator::Nin { "NOT (false" } else { "(false" });
-            for value in values {
-                sql.push(" OR ");
-                write_contains(sql, column, path, value);
-            }
-            sql.push(")");
+            // One condition for the whole list, which the index serves value by value.
+            let nested: Vec<Value> = values.iter().map(|value| nested(path, value)).collect();
+            sql.push(if *operator == Operator::Nin { "NOT " } else { "" });
+            sql.push(column).push(" @> ANY(").push_bind(nested).push(")");
         }
     }
 }
 
 fn write_contains(sql: &mut Sql, column: &str, path: &[String], value: &Value) {
-    let nested = path.iter().rev().fold(value.clone(), |inner, step| serde_json::json!({ step: inner }));
-    sql.push(column).push(" @> ").push_bind(nested);
+    sql.push(column).push(" @> ").push_bind(nested(path, value));
+}
+
+/// Custom data with nothing in it but a value at a path.
+fn nested(path: &[String], value: &Value) -> Value {
+    path.iter().rev().fold(value.clone(), |inner, step| serde_json::json!({ step: inner }))
 }
 
 /// Writes `ORDER BY` with the keys and at last one that makes the order total.

@@ -68,12 +68,16 @@ impl Store {
         Ok(shut_out)
     }
 
+    /// Keeps a thing, and of its owner's others of the kind only the newest: `most` all in all.
+    ///
     /// # Errors
     /// Postgres.
-    pub async fn insert_thing(&self, thing: &Thing) -> Result<()> {
+    pub async fn insert_thing(&self, thing: &Thing, most: i64) -> Result<()> {
         sqlx::query(
-            "INSERT INTO room_things (id, kind, user_id, about, text, due_at, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7)",
+            "WITH kept AS (INSERT INTO room_things (id, kind, user_id, about, text, due_at, created_at)
+                           VALUES ($1, $2, $3, $4, $5, $6, $7))
+             DELETE FROM room_things WHERE user_id = $3 AND kind = $2 AND id <= (
+                 SELECT id FROM room_things WHERE user_id = $3 AND kind = $2 ORDER BY id DESC OFFSET $8 LIMIT 1)",
         )
         .bind(thing.id)
         .bind(&thing.kind)
@@ -82,6 +86,7 @@ impl Store {
         .bind(&thing.text)
         .bind(thing.due_at)
         .bind(thing.created_at)
+        .bind(most - 1)
         .execute(self.change())
         .await?;
         Ok(())
@@ -125,22 +130,6 @@ impl Store {
             .bind(id)
             .execute(self.change())
             .await?;
-        Ok(())
-    }
-
-    /// Deletes somebody's things of a kind, but for the newest.
-    ///
-    /// # Errors
-    /// Postgres.
-    pub async fn keep_newest_thing(&self, user_id: &str, kind: &str) -> Result<()> {
-        sqlx::query(
-            "DELETE FROM room_things WHERE user_id = $1 AND kind = $2
-             AND id < (SELECT max(id) FROM room_things WHERE user_id = $1 AND kind = $2)",
-        )
-        .bind(user_id)
-        .bind(kind)
-        .execute(self.change())
-        .await?;
         Ok(())
     }
 

@@ -1,9 +1,12 @@
 //! What one request may cost: everything that a client sends has a bound, and so has what it causes.
 
+use millrace::store::rooms::Thing;
 use serde_json::{Value, json};
+use sqlx::Connection;
 use testkit::{App, Engine, Person, on_both_engines};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use crate::{channel, watch};
 
@@ -112,7 +115,105 @@ async fn filters_are_measured(app: &App) {
             assert_eq!(refused.refused(), (400, 4));
         }
     }
+    let values: Vec<String> = (0..300).map(|number| format!("v{number}")).collect();
+    let mut lists: Vec<Value> = (0..16).map(|number| json!({format!("x{number}"): {"$in": values}})).collect();
+    assert_eq!(ada.post("/channels", json!({"filter_conditions": {"$or": lists}})).await.refused(), (400, 4));
+    ada.post("/channels", json!({"filter_conditions": lists.remove(0), "watch": false})).await.ok();
     ada.query("/users", json!({"filter_conditions": {"name": {"$autocomplete": "ada love (x) .* \\"}}})).await.ok();
+}
+
+/// Whatever filters cost, only filters wait for them, and not for long.
+async fn slow_filters_hold_up_nobody_else(app: &App) {
+    let ada = app.person("ada").await;
+    channel(app, "messaging:room", &["ada"]).await;
+    let message = format!("/messages/{}", ada.say("messaging:room", "hello").await["id"].as_str().unwrap());
+    // What these ask for is locked: they would never come to an end by themselves.
+    let mut database = app.connect().await;
+    let mut holder = database.begin().await.unwrap();
+    sqlx::query("LOCK TABLE channel_mutes IN ACCESS EXCLUSIVE MODE").execute(&mut *holder).await.unwrap();
+    let mut slow = JoinSet::new();
+    for _ in 0..22 {
+        let ada = app.user_at(0, "ada");
+        slow.spawn(async move {
+            ada.post("/channels", json!({"filter_conditions": {"muted": true}, "watch": false})).await.refused()
+        });
+    }
+    let stuck = "SELECT count(*)::text FROM pg_locks WHERE NOT granted AND relation = 'channel_mutes'::regclass \
+                 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    while app.ask(stuck).await == ["0"] {}
+    for _ in 0..20 {
+        ada.get(&message).await.ok();
+    }
+    assert!(app.ask(stuck).await[0].parse::<usize>().unwrap() <= 2, "a fifth of ten connections");
+    let refused = slow.join_all().await;
+    assert!(refused.iter().all(|refused| [(408, 23), (503, -1)].contains(refused)), "{refused:?}");
+    assert!(refused.contains(&(408, 23)), "{refused:?}");
+}
+
+async fn drafts_are_counted(app: &App) {
+    let ada = app.person("ada").await;
+    channel(app, "messaging:room", &["ada"]).await;
+    app.sql(
+        "INSERT INTO drafts (user_id, channel_id, parent_id, message, created_at)
+         SELECT 'ada', id, 'thread' || n, '{}', now() - n * interval '1 second' FROM channels, generate_series(1, 1000) n",
+    )
+    .await;
+    let kept =
+        "SELECT format('%s %s %s', count(*), bool_or(parent_id = ''), bool_or(parent_id = 'thread1000')) FROM drafts";
+    for text in ["hel", "hello"] {
+        ada.post("/channels/messaging/room/draft", json!({"message": {"text": text}})).await.ok();
+        assert_eq!(app.ask(kept).await, ["1000 t f"]);
+    }
+}
+
+async fn small_things_are_counted(app: &App) {
+    let store = &app.ctx(0).store;
+    for id in 1..=5 {
+        for (kind, most) in [("reminder", 3), ("user_agent", 1)] {
+            let (kind, user_id) = (kind.to_owned(), "ada".to_owned());
+            let (about, text, created_at) = (String::new(), String::new(), app.clock.now());
+            let id = id * 10 + most;
+            let thing = Thing { id, kind, user_id, about, text, due_at: None, created_at };
+            store.insert_thing(&thing, most).await.unwrap();
+        }
+    }
+    let kept = "SELECT id::text FROM room_things ORDER BY id";
+    assert_eq!(app.ask(kept).await, ["33", "43", "51", "53"]);
+}
+
+/// However long a thread is, nobody waits for all of it to be deleted.
+async fn a_long_thread_is_deleted_in_pieces(app: &App) {
+    let ada = app.person("ada").await;
+    channel(app, "messaging:room", &["ada"]).await;
+    let parent = ada.say("messaging:room", "parent").await["id"].as_str().unwrap().to_owned();
+    ada.say("messaging:room", "other").await;
+    app.sql(
+        "WITH made AS (
+             INSERT INTO messages (channel_id, seq, id, user_id, type, text, parent_id, show_in_channel, counts, counted,
+                                   created_at, updated_at)
+             SELECT m.channel_id, h.message_seq + n, 'reply' || n, 'ada', 'reply', 'x', m.id, n % 2 = 0, false, h.counted,
+                    clock_timestamp(), clock_timestamp()
+             FROM messages m JOIN channel_heads h ON h.channel_id = m.channel_id, generate_series(1, 2500) n
+             WHERE m.text = 'parent'),
+         counted AS (UPDATE messages SET reply_count = 2500 WHERE text = 'parent'),
+         reacted AS (
+             INSERT INTO reactions (message_id, user_id, type, score, created_at, updated_at)
+             SELECT id, 'user' || n, 'like', 1, now(), now() FROM messages, generate_series(1, 1500) n WHERE text = 'parent')
+         UPDATE channel_heads SET message_seq = message_seq + 2500, message_count = message_count + 2500",
+    )
+    .await;
+    app.server().delete(&format!("/messages/{parent}?hard=true")).await.ok();
+    let together = "SELECT count(*)::text FROM messages WHERE id IS NULL GROUP BY xmin::text";
+    let together: Vec<usize> = app.ask(together).await.iter().map(|count| count.parse().unwrap()).collect();
+    assert_eq!(together.iter().sum::<usize>(), 2_501);
+    assert!(together.iter().all(|count| *count <= 1_001), "in one transaction each: {together:?}");
+    for (left, count) in [
+        ("SELECT count(*)::text FROM messages WHERE id IS NOT NULL", "1"),
+        ("SELECT count(*)::text FROM reactions", "0"),
+        ("SELECT message_count::text FROM channel_heads", "1"),
+    ] {
+        assert_eq!(app.ask(left).await, [count], "{left}");
+    }
 }
 
 async fn little_text_does_not_become_much_html(app: &App) {
@@ -445,6 +546,10 @@ on_both_engines!(
     paths_are_measured_before_they_are_walked,
     lists_are_measured_before_they_are_searched,
     filters_are_measured,
+    slow_filters_hold_up_nobody_else,
+    drafts_are_counted,
+    small_things_are_counted,
+    a_long_thread_is_deleted_in_pieces,
     little_text_does_not_become_much_html,
     every_event_fits,
     a_user_who_muted_many_can_connect,

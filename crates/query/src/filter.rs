@@ -83,6 +83,8 @@ pub struct Bounds {
     pub conditions: usize,
     /// Values in one list.
     pub values: usize,
+    /// Values in all lists on custom data together: each of them is looked for in every row.
+    pub custom_values: usize,
     /// One value, as JSON.
     pub value_bytes: usize,
     /// All values together, and the names of the fields.
@@ -107,7 +109,7 @@ impl Filter {
 /// # Errors
 /// Unknown fields and operators, values of the wrong kind, and filters over their bounds.
 pub fn parse_filter(value: &Value, schema: &'static Schema, bounds: Bounds) -> Result<Filter, QueryError> {
-    let mut parser = Parser { schema, bounds, conditions: 0, bytes: 0 };
+    let mut parser = Parser { schema, bounds, conditions: 0, custom_values: 0, bytes: 0 };
     match value {
         Value::Null => Ok(Filter::And(Vec::new())),
         Value::Array(list) if list.is_empty() => Ok(Filter::And(Vec::new())),
@@ -120,6 +122,7 @@ struct Parser {
     schema: &'static Schema,
     bounds: Bounds,
     conditions: usize,
+    custom_values: usize,
     bytes: usize,
 }
 
@@ -197,7 +200,7 @@ impl Parser {
         if self.conditions > self.bounds.conditions {
             return Err(self.too_many());
         }
-        self.measure(name, value)?;
+        self.measure(name, &field, value)?;
         if let Field::Known(spec) = field
             && !spec.operators.contains(&operator)
         {
@@ -236,11 +239,17 @@ impl Parser {
     }
 
     /// Refuses what is too much before anything is made of it.
-    fn measure(&mut self, name: &str, value: &Value) -> Result<(), QueryError> {
-        let Bounds { values, value_bytes, bytes, .. } = self.bounds;
+    fn measure(&mut self, name: &str, field: &Field, value: &Value) -> Result<(), QueryError> {
+        let Bounds { values, custom_values, value_bytes, bytes, .. } = self.bounds;
         let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
         if list.len() > values {
             return Err(QueryError(format!("a list on field \"{name}\" has more than {values} values")));
+        }
+        if field.known().is_none() && value.is_array() {
+            self.custom_values += list.len();
+        }
+        if self.custom_values > custom_values {
+            return Err(QueryError(format!("lists on custom data have more than {custom_values} values together")));
         }
         self.bytes += name.len();
         for value in list {
@@ -314,8 +323,16 @@ mod tests {
         ],
         custom: true,
     };
-    const BOUNDS: Bounds =
-        Bounds { depth: 3, conditions: 4, values: 3, value_bytes: 50, bytes: 200, words: 2, words_bytes: 10 };
+    const BOUNDS: Bounds = Bounds {
+        depth: 3,
+        conditions: 4,
+        values: 3,
+        custom_values: 6,
+        value_bytes: 50,
+        bytes: 200,
+        words: 2,
+        words_bytes: 10,
+    };
 
     fn parse(value: Value) -> Result<Filter, String> {
         parse_filter(&value, &SCHEMA, BOUNDS).map_err(|error| error.0)
@@ -375,6 +392,10 @@ mod tests {
                 "$autocomplete on field \"color\" takes at most 2 words of 10 bytes together",
             ),
             (json!({"a": vec!["x".repeat(40); 3], "b": vec!["x".repeat(40); 3]}), "the filter has more than 200 bytes"),
+            (
+                json!({"a": {"$in": [1, 2, 3]}, "$or": [{"b": {"$nin": [1, 2, 3]}}, {"c": {"$in": [1]}}]}),
+                "lists on custom data have more than 6 values together",
+            ),
             (json!({"members": {}}), "field \"members\" needs a value or an operator"),
             (json!({"$or": {}}), "$or takes a list of filters"),
             (json!({"$and": []}), "$and takes at least one filter"),

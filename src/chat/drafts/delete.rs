@@ -20,7 +20,7 @@ pub async fn delete_draft(ctx: &Ctx, caller: &Caller, cid: &Cid, parent_id: Opti
     if deleted {
         sent(ctx, &access, user, parent_id).await;
     } else {
-        ctx.engine.notes.remove(note(user, cid, parent_id.unwrap_or_default())).await;
+        ctx.engine.notes.remove(note(user, cid.as_str(), parent_id.unwrap_or_default())).await;
     }
     Ok(())
 }
@@ -28,6 +28,6 @@ pub async fn delete_draft(ctx: &Ctx, caller: &Caller, cid: &Cid, parent_id: Opti
 /// A draft's row is gone; the rest of it goes now.
 pub async fn sent(ctx: &Ctx, access: &ChannelAccess, user: &str, parent_id: Option<&str>) {
     let parent_id = parent_id.unwrap_or_default();
-    ctx.engine.notes.remove(note(user, access.cid(), parent_id)).await;
+    ctx.engine.notes.remove(note(user, access.cid().as_str(), parent_id)).await;
     tell(ctx, "draft.deleted", &access.channel, user, parent_id, None).await;
 }

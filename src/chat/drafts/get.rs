@@ -29,7 +29,7 @@ pub async fn get_draft(ctx: &Ctx, caller: &Caller, cid: &Cid, parent_id: Option<
 async fn find(ctx: &Ctx, access: &ChannelAccess, user: &str, parent_id: &str) -> Result<Option<Draft>> {
     match ctx.store.draft(user, access.key(), parent_id).await {
         Err(away @ StoreError::Unavailable(_)) => {
-            let noted = ctx.engine.notes.get(note(user, access.cid(), parent_id)).await;
+            let noted = ctx.engine.notes.get(note(user, access.cid().as_str(), parent_id)).await;
             let noted: Option<Draft> = noted.and_then(|note| serde_json::from_slice(&note).ok());
             let draft = noted.filter(|draft| draft.channel_id == access.key() && draft.user_id == user);
             draft.map(Some).ok_or_else(|| away.into())

@@ -41,13 +41,20 @@ pub async fn save_draft(ctx: &Ctx, caller: &Caller, cid: &Cid, request: MessageR
             data: checked.data,
         },
     };
-    let note = note(&user, cid, &draft.parent_id);
+    let note = note(&user, cid.as_str(), &draft.parent_id);
     // First the note, then the row: what deletes the row drops the note after it, so no order of the two leaves a note for a
     // day without its row.
     ctx.engine.notes.put(note, &serde_json::to_vec(&draft)?, limits::DRAFT_CACHE_LIFE).await;
-    if let Err(error) = ctx.store.put_draft(&draft).await {
-        ctx.engine.notes.remove(note).await;
-        return Err(error.into());
+    match ctx.store.put_draft(&draft).await {
+        Ok(dropped) => {
+            for (cid, parent_id) in &dropped {
+                ctx.engine.notes.remove(super::note(&user, cid.as_str(), parent_id)).await;
+            }
+        }
+        Err(error) => {
+            ctx.engine.notes.remove(note).await;
+            return Err(error.into());
+        }
     }
     let channels = HashMap::from([(access.key(), access.channel.clone())]);
     let shown = shown(ctx, std::slice::from_ref(&draft), &channels).await?.remove(0);

@@ -35,9 +35,12 @@ impl ThingKind {
         }
     }
 
-    /// Of these everybody has one: a new one takes the place of the last.
-    const fn is_single(self) -> bool {
-        matches!(self, Self::UserAgent | Self::CoreUserAgent)
+    /// How many of them everybody has. Of some it is one: a new one takes the place of the last.
+    const fn most(self) -> i64 {
+        match self {
+            Self::UserAgent | Self::CoreUserAgent => 1,
+            _ => limits::ROOM_THINGS_MAX,
+        }
     }
 }
 
@@ -65,10 +68,7 @@ pub async fn keep(
         due_at,
         created_at: ctx.clock.now(),
     };
-    ctx.store.insert_thing(&thing).await?;
-    if kind.is_single() {
-        ctx.store.keep_newest_thing(&thing.user_id, kind.name()).await?;
-    }
+    ctx.store.insert_thing(&thing, kind.most()).await?;
     Ok(thing)
 }
 

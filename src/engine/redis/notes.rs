@@ -12,6 +12,7 @@ use redis::RedisResult;
 
 use super::client::Client;
 use crate::engine::{Note, Notes};
+use crate::limits;
 
 pub(super) struct RedisNotes {
     client: Client,
@@ -41,6 +42,9 @@ impl RedisNotes {
 #[async_trait]
 impl Notes for RedisNotes {
     async fn put(&self, note: Note<'_>, value: &[u8], life: Duration) {
+        if value.len() > limits::NOTE_BYTES_MAX {
+            return self.remove(note).await;
+        }
         let sealed = [self.seal_of(note), value].concat();
         let command = redis::cmd("SET").arg(note.name()).arg(sealed).arg("PX").arg(life.as_millis() as u64).to_owned();
         if let Err(error) = self.client.command::<()>(&command).await {

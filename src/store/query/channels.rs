@@ -3,7 +3,7 @@
 use query::{Field, FieldKind, FieldSpec, Filter, Operator, Schema, Sort, Test};
 use serde_json::Value;
 
-use super::{Fields, Sql, set_of, write_filter, write_order, write_scalar};
+use super::{Fields, Sql, refused, set_of, write_filter, write_order, write_scalar};
 use crate::store::{Result, Store};
 
 const EQ: &[Operator] = &[Operator::Eq, Operator::Ne];
@@ -182,7 +182,7 @@ impl Store {
     /// caller checks each result.
     ///
     /// # Errors
-    /// Postgres.
+    /// Postgres, or a filter that takes too long.
     pub async fn query_channels(&self, query: &ChannelQuery<'_>) -> Result<Vec<i64>> {
         let mut sql = Sql::new(
             "SELECT c.id FROM channels c JOIN channel_heads h ON h.channel_id = c.id
@@ -211,6 +211,6 @@ impl Store {
         let sort = if query.sort.is_empty() { &by_last_updated } else { query.sort };
         write_order(&mut sql, sort, &ChannelFields, "c.id DESC");
         sql.push(" LIMIT ").push_bind(query.limit).push(" OFFSET ").push_bind(query.offset);
-        Ok(sql.build_query_scalar().fetch_all(self.pool()).await?)
+        sql.build_query_scalar().fetch_all(self.filters()).await.map_err(refused)
     }
 }

@@ -3,7 +3,7 @@
 use query::{FieldKind, FieldSpec, Filter, Operator, Schema, Test};
 use wire::Timestamp;
 
-use super::{Fields, Sql, write_filter};
+use super::{Fields, Sql, refused, write_filter};
 use crate::store::drafts::Draft;
 use crate::store::{Result, Store};
 
@@ -62,7 +62,7 @@ impl Store {
     /// Drafts in channels that are there.
     ///
     /// # Errors
-    /// Postgres.
+    /// Postgres, or a filter that takes too long.
     pub async fn query_drafts(&self, query: &DraftQuery<'_>) -> Result<Vec<Draft>> {
         let mut sql = Sql::new(
             "SELECT d.* FROM drafts d JOIN channels c ON c.id = d.channel_id AND c.deleted_at IS NULL WHERE d.user_id = ",
@@ -80,6 +80,6 @@ impl Store {
             " ORDER BY d.created_at DESC, d.channel_id DESC, d.parent_id DESC LIMIT "
         });
         sql.push_bind(query.limit);
-        Ok(sql.build_query_as().fetch_all(self.pool()).await?)
+        sql.build_query_as().fetch_all(self.filters()).await.map_err(refused)
     }
 }

@@ -3,7 +3,7 @@
 use query::{FieldKind, FieldSpec, Filter, Operator, Schema, Sort, Test};
 use wire::Timestamp;
 
-use super::{Fields, Sql, write_filter, write_order};
+use super::{Fields, Sql, refused, write_filter, write_order};
 use crate::store::members::Member;
 use crate::store::{Result, Store};
 
@@ -86,7 +86,7 @@ pub struct MemberQuery<'a> {
 
 impl Store {
     /// # Errors
-    /// Postgres.
+    /// Postgres, or a filter that takes too long.
     pub async fn query_members(&self, query: &MemberQuery<'_>) -> Result<Vec<Member>> {
         let mut sql = Sql::new("SELECT m.* FROM members m LEFT JOIN users u ON u.id = m.user_id WHERE m.channel_id = ");
         sql.push_bind(query.channel_id).push(" AND ");
@@ -104,6 +104,6 @@ impl Store {
             write_order(&mut sql, query.sort, &MemberFields, "m.user_id");
         }
         sql.push(" LIMIT ").push_bind(query.limit).push(" OFFSET ").push_bind(query.offset);
-        Ok(sql.build_query_as().fetch_all(self.pool()).await?)
+        sql.build_query_as().fetch_all(self.filters()).await.map_err(refused)
     }
 }

@@ -2,7 +2,7 @@
 
 use query::{Field, FieldKind, FieldSpec, Filter, Operator, Schema, Sort, Test};
 
-use super::{Fields, Sql, set_of, write_filter, write_order};
+use super::{Fields, Sql, refused, set_of, write_filter, write_order};
 use crate::store::users::User;
 use crate::store::{Result, Store};
 
@@ -101,7 +101,7 @@ pub struct UserQuery<'a> {
 
 impl Store {
     /// # Errors
-    /// Postgres.
+    /// Postgres, or a filter that takes too long.
     pub async fn query_users(&self, query: &UserQuery<'_>) -> Result<Vec<User>> {
         let mut sql = Sql::new("SELECT * FROM users u WHERE u.deleted_at IS NULL AND ");
         if !query.include_deactivated {
@@ -115,6 +115,6 @@ impl Store {
         let sort = if query.sort.is_empty() { &newest_first } else { query.sort };
         write_order(&mut sql, sort, &UserFields, "u.id");
         sql.push(" LIMIT ").push_bind(query.limit).push(" OFFSET ").push_bind(query.offset);
-        Ok(sql.build_query_as().fetch_all(self.pool()).await?)
+        sql.build_query_as().fetch_all(self.filters()).await.map_err(refused)
     }
 }
