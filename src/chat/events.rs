@@ -65,8 +65,11 @@ pub async fn send_event(ctx: &Ctx, caller: &Caller, cid: &Cid, request: EventReq
     event.channel_fields = Some(ChannelFields::new(cid, access.channel.row.team.as_deref()));
     event.user = Some(People::for_event(ctx, [user.id.clone()]).await?.get(&user.id));
     event.parent_id = request.parent_id.filter(|id| !id.is_empty()).map(checked_id).transpose()?;
-    event.custom = request.custom.without(EVENT_KEYS);
-    custom::check(&event.custom.0, limits::CUSTOM_BYTES_MAX, "event")?;
+    // Typing says that somebody types: what else is to be said is an event of its own, with a grant of its own.
+    if !typing {
+        event.custom = request.custom.without(EVENT_KEYS);
+        custom::check(&event.custom.0, limits::CUSTOM_BYTES_MAX, "event")?;
+    }
     // Typing that nobody is to see is answered like typing that everybody sees.
     let silent = typing && (!config.typing_events || !user.shows(|settings| settings.typing_indicators));
     if !silent {
