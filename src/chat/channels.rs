@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use wire::Timestamp;
 use wire::event::ChannelFields;
 
+use crate::access::Caller;
 use crate::access::caches::LoadedChannel;
 use crate::chat::custom;
 use crate::chat::render::{self, People};
@@ -72,6 +73,16 @@ fn checked_team(team: Option<String>) -> Result<Option<String>> {
         }
         team => Ok(team),
     }
+}
+
+/// A channel is given to one of the caller's own teams, or stays where it is; servers give it to any.
+fn check_own_team(caller: &Caller, before: Option<&str>, team: Option<&str>, unchecked: bool) -> Result<()> {
+    let Some(team) = team.filter(|team| *team != before.unwrap_or_default()) else { return Ok(()) };
+    let is_own = caller.user().is_some_and(|user| user.teams.iter().any(|own| own == team));
+    if is_own || unchecked || caller.is_server() {
+        return Ok(());
+    }
+    Err(Error::not_allowed(format!("you are not in team {team:?}")))
 }
 
 /// The tags of a channel, each once, in their order.

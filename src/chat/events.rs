@@ -6,6 +6,7 @@ use wire::event::{ChannelFields, EVENT_KEYS, EventRequest};
 use crate::access::{self, Action, Caller};
 use crate::chat::custom;
 use crate::chat::messages::draft::checked_id;
+use crate::chat::messages::policy;
 use crate::chat::render::People;
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
@@ -65,10 +66,18 @@ pub async fn send_event(ctx: &Ctx, caller: &Caller, cid: &Cid, request: EventReq
     event.channel_fields = Some(ChannelFields::new(cid, access.channel.row.team.as_deref()));
     event.user = Some(People::for_event(ctx, [user.id.clone()]).await?.get(&user.id));
     event.parent_id = request.parent_id.filter(|id| !id.is_empty()).map(checked_id).transpose()?;
-    event.custom = request.custom.without(EVENT_KEYS);
-    custom::check(&event.custom.0, limits::CUSTOM_BYTES_MAX, "event")?;
+    // Typing says that somebody types: what else is to be said is an event of its own, with a grant of its own.
+    if !typing {
+        event.custom = request.custom.without(EVENT_KEYS);
+        custom::check(&event.custom.0, limits::CUSTOM_BYTES_MAX, "event")?;
+    }
+    let may_write = policy::check_author(&access, caller, event.created_at);
     // Typing that nobody is to see is answered like typing that everybody sees.
-    let silent = typing && (!config.typing_events || !user.shows(|settings| settings.typing_indicators));
+    let shows = config.typing_events && may_write.is_ok() && user.shows(|settings| settings.typing_indicators);
+    let silent = typing && !shows;
+    if !typing {
+        may_write?;
+    }
     if !silent {
         // What nodes and rooms take for a word of ours is said by servers only, typing apart.
         let ours = typing || (caller.is_server() && AI_INDICATORS.contains(&event.kind.as_str()));

@@ -30,11 +30,14 @@ pub fn is_fixed(host: &str) -> bool {
     is_own_machine(host) || without_port(host).parse::<IpAddr>().is_ok()
 }
 
+/// The name or address; empty where something else than a port follows it.
 fn without_port(host: &str) -> &str {
-    match host.strip_prefix('[') {
-        Some(address) => address.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    }
+    let (name, rest) = match host.strip_prefix('[') {
+        Some(address) => address.split_once(']').unwrap_or_default(),
+        None => host.split_at(host.find(':').unwrap_or(host.len())),
+    };
+    let is_port = |port: &str| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    if rest.is_empty() || rest.strip_prefix(':').is_some_and(is_port) { name } else { "" }
 }
 
 #[cfg(test)]
@@ -49,9 +52,17 @@ mod tests {
         for host in ["192.168.1.5:8000", "10.0.2.2", "[2001:db8::1]:80"] {
             assert!(!is_own_machine(host) && is_fixed(host), "{host}");
         }
-        for host in
-            ["", "evil.example", "localhost.evil.example", "127.0.0.1.evil.example:8000", "notlocalhost", "[evil]"]
-        {
+        for host in [
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example:8000",
+            "notlocalhost",
+            "[evil]",
+            "[::1]evil",
+            "localhost:evil",
+            "[::1",
+        ] {
             assert!(!is_own_machine(host) && !is_fixed(host), "{host}");
         }
     }

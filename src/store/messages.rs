@@ -43,6 +43,9 @@ pub struct MessageData {
     /// The sender wants nobody to be pushed.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub skip_push: bool,
+    /// Who deleted it, if that was no server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deleted_by: Option<String>,
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub custom: Map<String, Value>,
 }

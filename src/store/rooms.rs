@@ -54,15 +54,18 @@ impl Store {
         Ok(())
     }
 
-    /// Has somebody else removed this user from the channel?
+    /// Has somebody else removed any of these users from the channel?
     ///
     /// # Errors
     /// Postgres.
-    pub async fn is_shut_out(&self, channel_id: i64, user_id: &str) -> Result<bool> {
+    pub async fn are_shut_out(&self, channel_id: i64, user_ids: &[String]) -> Result<bool> {
+        if user_ids.is_empty() {
+            return Ok(false);
+        }
         let shut_out =
-            sqlx::query_scalar("SELECT EXISTS (SELECT FROM shut_out WHERE channel_id = $1 AND user_id = $2)")
+            sqlx::query_scalar("SELECT EXISTS (SELECT FROM shut_out WHERE channel_id = $1 AND user_id = ANY ($2))")
                 .bind(channel_id)
-                .bind(user_id)
+                .bind(user_ids)
                 .fetch_one(self.pool())
                 .await?;
         Ok(shut_out)

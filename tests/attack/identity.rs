@@ -482,6 +482,41 @@ async fn an_issuers_email_is_not_published(app: &App) {
     assert!(!found.to_string().contains("example.org"), "{found}");
 }
 
+async fn a_disabled_room_takes_nobody_in(app: &App) {
+    app.people(["ada", "mallory"]).await;
+    let [ada, mallory] = ["ada", "mallory"].map(|id| user_token(API_SECRET, id));
+    assert_eq!(get(app, "/api/rooms/general/messages/", &ada).await.status, 200);
+    app.server().patch("/channels/messaging/general", json!({"set": {"disabled": true}})).await.ok();
+    assert_eq!(get(app, "/api/rooms/general/messages/", &mallory).await.status, 403);
+    let members = app.ask("SELECT user_id FROM members").await;
+    assert_eq!(members, ["ada"]);
+}
+
+/// Authors take back what they deleted themselves, where they could say it still.
+async fn a_restored_message_is_its_authors_to_say(app: &App) {
+    let [ada] = app.people(["ada"]).await;
+    let token = user_token(API_SECRET, "ada");
+    assert_eq!(get(app, "/api/rooms/general/messages/", &token).await.status, 200);
+    let id = ada.say("messaging:general", "well").await["id"].as_str().unwrap().to_owned();
+    let message = format!("/messages/{id}");
+    let restore = async || rooms(app, Method::POST, &format!("/api{message}/restore/"), &token, &[]).await.status;
+    let set = async |key: &str, on: bool| {
+        app.server().patch("/channels/messaging/general", json!({"set": {key: on}})).await.ok();
+    };
+    app.server().delete(&message).await.ok();
+    assert_eq!(restore().await, 403, "a server deleted it");
+    ada.delete(&message).await.ok();
+    assert_eq!(restore().await, 403, "deleting it again changes nothing");
+    let id = ada.say("messaging:general", "so").await["id"].as_str().unwrap().to_owned();
+    let message = format!("/messages/{id}");
+    let restore = async || rooms(app, Method::POST, &format!("/api{message}/restore/"), &token, &[]).await.status;
+    ada.delete(&message).await.ok();
+    set("frozen", true).await;
+    assert_eq!(restore().await, 403, "the room is frozen");
+    set("frozen", false).await;
+    assert_eq!(restore().await, 200);
+}
+
 async fn whoever_was_removed_stays_out_of_an_open_room(app: &App) {
     app.people(["ada", "mallory"]).await;
     let [ada, mallory] = ["ada", "mallory"].map(|id| user_token(API_SECRET, id));
@@ -668,6 +703,8 @@ with_rooms!(
     a_short_token_buys_no_longer_one,
     an_ended_session_stays_ended,
     an_issuers_email_is_not_published,
+    a_disabled_room_takes_nobody_in,
+    a_restored_message_is_its_authors_to_say,
     whoever_was_removed_stays_out_of_an_open_room,
     a_host_that_is_a_name_is_not_believed,
     what_clients_make_up_is_not_taken_for_ours,

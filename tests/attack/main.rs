@@ -1,7 +1,7 @@
 //! What broke the server once, or would: every test here failed on the code that it was written against.
 //!
 //! A file per question: who is it, what may it still, what does one request cost, what if it stops half-way, who waits for
-//! whom, what if Redis stands still.
+//! whom, what if Redis stands still, which rule does it go round.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test says no")]
 
@@ -12,6 +12,7 @@ mod lanes;
 mod locks;
 mod redis_away;
 mod rights;
+mod rules;
 
 use serde_json::{Value, json};
 use testkit::{App, Person};

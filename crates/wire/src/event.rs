@@ -172,8 +172,9 @@ pub struct EventRequest {
     pub custom: Custom,
 }
 
-/// Keys of an event that custom data cannot take.
+/// Keys of an event that custom data cannot take: those of [`Event`] and [`HealthCheck`], and of the frame that ends a socket.
 pub const EVENT_KEYS: &[&str] = &[
+    "error",
     "type",
     "created_at",
     "received_at",
@@ -190,9 +191,26 @@ pub const EVENT_KEYS: &[&str] = &[
     "message",
     "message_id",
     "reaction",
+    "draft",
+    "parent_id",
+    "thread_id",
+    "thread",
+    "hard_delete",
+    "clear_history",
     "watcher_count",
     "me",
     "connection_id",
+    "last_read_message_id",
+    "last_read_at",
+    "first_unread_message_id",
+    "unread_messages",
+    "last_delivered_at",
+    "last_delivered_message_id",
+    "unread_thread_messages",
+    "total_unread_count",
+    "unread_count",
+    "unread_channels",
+    "unread_threads",
 ];
 
 /// `POST /channels/{type}/{id}/event`.
@@ -221,4 +239,39 @@ pub struct SyncRequest {
     #[serde(default, deserialize_with = "lenient::map")]
     #[schema(value_type = Object)]
     pub client_ids: HashMap<String, serde_json::Value>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, Value};
+    use utoipa::PartialSchema;
+
+    use super::*;
+
+    /// The keys of a type as JSON, with those of what is flattened into it.
+    fn keys(schema: &Value, named: &Map<String, Value>) -> Vec<String> {
+        let own = schema["properties"].as_object().into_iter().flat_map(Map::keys).cloned();
+        let flattened = schema["allOf"].as_array().into_iter().flatten();
+        let flattened = flattened.chain(schema["oneOf"].as_array().into_iter().flatten());
+        let named_by = schema["$ref"].as_str().and_then(|name| named.get(name.rsplit('/').next()?));
+        own.chain(flattened.chain(named_by).flat_map(|part| keys(part, named))).collect()
+    }
+
+    fn keys_of<T: ToSchema>() -> Vec<String> {
+        let mut named = Vec::new();
+        T::schemas(&mut named);
+        let named = named.into_iter().map(|(name, schema)| (name, serde_json::to_value(schema).unwrap())).collect();
+        keys(&serde_json::to_value(T::schema()).unwrap(), &named)
+    }
+
+    #[test]
+    fn custom_data_takes_no_key_of_ours() {
+        let ours = [keys_of::<Event>(), keys_of::<HealthCheck<'_>>()].concat();
+        for known in ["type", "cid", "last_read_at", "unread_count", "connection_id"] {
+            assert!(ours.iter().any(|key| key == known), "{known} is not found: {ours:?}");
+        }
+        for key in ours {
+            assert!(EVENT_KEYS.contains(&key.as_str()), "{key}");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! Reading a channel, and creating it if there is none.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -9,7 +10,9 @@ use wire::channel::{CHANNEL_KEYS, ChannelRequest, ChannelState, GetOrCreateChann
 use wire::member::MemberRequest;
 
 use super::state::{self, Wanted};
-use super::{checked_overrides, checked_tags, checked_team, event_with_channel, people_at_hand, watch};
+use super::{
+    check_own_team, checked_overrides, checked_tags, checked_team, event_with_channel, lock, people_at_hand, watch,
+};
 use crate::access::caches::LoadedChannel;
 use crate::access::{self, Action, Caller, ChannelAccess};
 use crate::chat::custom;
@@ -17,7 +20,7 @@ use crate::chat::members::change::{self, NewMember};
 use crate::chat::messages::history::{self, page_size};
 use crate::chat::users::query::{checked_offset, follow};
 use crate::ctx::Ctx;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::events::{Audience, Event};
 use crate::limits;
 use crate::store::channels::{Channel, Creation, NewChannel};
@@ -47,7 +50,12 @@ pub async fn get_or_create(
     };
     let channel = match access::find_channel(ctx, &cid).await? {
         Some(channel) if channel.row.deleted_at.is_none() => {
-            access::channel(ctx, caller, &cid, Action::ReadChannel).await?.channel
+            match access::channel(ctx, caller, &cid, Action::ReadChannel).await {
+                Err(error) if error.kind == Kind::NotAllowed && is_named(caller, &cid, &data.members) => {
+                    Box::pin(rejoin(ctx, caller, channel, error)).await?
+                }
+                access => access?.channel,
+            }
         }
         _ => create(ctx, caller, &cid, data, request.hide_for_creator == Some(true)).await?,
     };
@@ -96,19 +104,49 @@ pub fn distinct_cid_of(channel_type: &str, members: &[MemberRequest]) -> Result<
     if members.len() > limits::MEMBERS_PER_CALL_MAX {
         return Err(Error::input(format!("at most {} members can be named in one call", limits::MEMBERS_PER_CALL_MAX)));
     }
-    let mut members: Vec<String> = members.iter().map(|member| member.user_id().to_owned()).collect();
-    members.sort_unstable();
-    members.dedup();
-    if members.is_empty() || members.iter().any(String::is_empty) {
+    let members: BTreeSet<&str> = members.iter().map(MemberRequest::user_id).collect();
+    if members.is_empty() || members.contains("") {
         return Err(Error::input("a channel without an id is named by its members: data.members must list them"));
     }
+    distinct_cid(channel_type, &members)
+}
+
+/// The channel of exactly these people.
+///
+/// # Errors
+/// A type that cannot be.
+pub(super) fn distinct_cid(channel_type: &str, members: &BTreeSet<&str>) -> Result<Cid> {
     let mut hash = Sha256::new();
-    for member in &members {
+    for member in members {
         hash.update(member.as_bytes());
         hash.update([0]);
     }
     let name = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(hash.finalize());
     Ok(Cid::new(channel_type, &format!("!members-{name}"))?)
+}
+
+/// Is the channel named by these members, and the caller one of them?
+fn is_named(caller: &Caller, cid: &Cid, members: &[MemberRequest]) -> bool {
+    cid.is_distinct()
+        && members.iter().any(|member| caller.user_id() == Some(member.user_id()))
+        && distinct_cid_of(cid.channel_type(), members).is_ok_and(|named| named == *cid)
+}
+
+/// Who has left a channel that is named by its members comes back by naming them, as nobody else could take the place. Whom a
+/// server removed waits until somebody adds it.
+async fn rejoin(ctx: &Ctx, caller: &Caller, channel: Arc<LoadedChannel>, refusal: Error) -> Result<Arc<LoadedChannel>> {
+    let user = caller.acting()?.id.clone();
+    if channel.row.disabled || ctx.store.are_shut_out(channel.row.id, std::slice::from_ref(&user)).await? {
+        return Err(refusal);
+    }
+    let itself = NewMember::from_requests(caller, vec![MemberRequest::Id(user.clone())], None)?;
+    let Some(mut write) = lock(ctx, &channel, [user]).await? else { return Err(refusal) };
+    let more = change::add(ctx, &mut write, &channel, &itself, None).await?;
+    if more != 0 {
+        write.change_member_count(more).await?;
+    }
+    ctx.announcer.tell(write.commit().await?).await;
+    Ok(access::channel(ctx, caller, &channel.row.cid, Action::ReadChannel).await?.channel)
 }
 
 /// What a request says about a channel, checked.
@@ -148,6 +186,7 @@ async fn create(
     if !caller.is_server() {
         // Settings that a client may not change later it may not choose at birth either.
         (data.config_overrides, data.disabled) = (None, None);
+        check_settings(ctx, caller, cid, &data)?;
     }
     let invites = std::mem::take(&mut data.invites);
     let members = NewMember::from_requests(caller, std::mem::take(&mut data.members), None)?;
@@ -232,6 +271,20 @@ fn check_recreation(ctx: &Ctx, caller: &Caller, deleted: &Channel, takes_part: b
     let is_maker = deleted.created_by.as_deref() == caller.user_id();
     let owner = is_maker || (deleted.cid.is_distinct() && takes_part);
     check_grant(ctx, caller, &deleted.cid, Action::RecreateChannel, owner)
+}
+
+/// Settings of a channel's birth that need what changing them later needs. The creator will own it.
+fn check_settings(ctx: &Ctx, caller: &Caller, cid: &Cid, data: &ChannelRequest) -> Result<()> {
+    if data.frozen == Some(true) {
+        check_grant(ctx, caller, cid, Action::UpdateChannelFrozen, true)?;
+    }
+    if data.cooldown.is_some_and(|cooldown| cooldown != 0) {
+        check_grant(ctx, caller, cid, Action::UpdateChannelCooldown, true)?;
+    }
+    if !data.filter_tags.is_empty() {
+        check_grant(ctx, caller, cid, Action::UpdateChannel, true)?;
+    }
+    check_own_team(caller, None, data.team.as_deref(), ctx.caches.app().disable_permissions_checks)
 }
 
 fn check_grant(ctx: &Ctx, caller: &Caller, cid: &Cid, action: Action, owner: bool) -> Result<()> {

@@ -7,6 +7,7 @@ use wire::Cid;
 use wire::Timestamp;
 use wire::channel::ChannelMute as Shown;
 
+use crate::access::channel::which_are_readable;
 use crate::access::{self, Action, Caller};
 use crate::chat::render::{self, People};
 use crate::chat::users::full::own_user;
@@ -16,6 +17,7 @@ use crate::error::{Error, Kind, Result};
 use crate::events::{Audience, Event};
 use crate::limits;
 use crate::store::Write;
+use crate::store::mutes::ChannelMute;
 
 /// Mutes channels for the caller, until a time or until further notice. Gives back all of the caller's mutes of channels.
 ///
@@ -79,7 +81,7 @@ async fn keys(ctx: &Ctx, caller: &Caller, cids: &[String]) -> Result<Vec<i64>> {
     Ok(keys)
 }
 
-/// The channels that users have muted.
+/// The channels that users have muted, as far as they may read them.
 ///
 /// # Errors
 /// Postgres.
@@ -93,6 +95,14 @@ pub async fn channel_mutes_of(ctx: &Ctx, user_ids: &[String]) -> Result<HashMap<
     }
     let keys: Vec<i64> = rows.iter().map(|row| row.channel_id).collect();
     let channels = ctx.caches.channels_by_keys(&keys).await?;
+    let users = ctx.caches.users(user_ids).await?;
+    let pair = |row: ChannelMute| {
+        let pair = (channels.get(&row.channel_id)?.clone(), users.get(&row.user_id)?.clone());
+        Some((row, pair))
+    };
+    let (mut rows, pairs): (Vec<_>, Vec<_>) = rows.into_iter().filter_map(pair).unzip();
+    let mut readable = which_are_readable(ctx, &pairs).await?.into_iter();
+    rows.retain(|_| readable.next() == Some(true));
     let people = channels.values().flat_map(|channel| render::channels::people_of(channel));
     let people = People::load(ctx, people.chain(rows.iter().map(|row| row.user_id.clone()))).await?;
     let mut mutes: HashMap<String, Vec<Shown>> = HashMap::new();

@@ -10,7 +10,7 @@ use wire::channel::{ChannelForViewer, ChannelState};
 use wire::read::Read;
 
 use crate::access::caches::{LoadedChannel, Membership};
-use crate::access::{Caller, ChannelAccess};
+use crate::access::{Action, Caller, ChannelAccess};
 use crate::chat::drafts;
 use crate::chat::render::{self, People};
 use crate::ctx::Ctx;
@@ -204,6 +204,12 @@ impl Loaded {
         let key = channel.row.id;
         let head = self.heads.get(&key);
         let own = self.own.get(&key);
+        let membership = own.map(|own| Arc::new(Membership::from(own)));
+        let lists = ChannelAccess::of(ctx, caller, channel.clone(), membership).allows(Action::ReadChannelMembers);
+        // Who may not list the members is shown itself among them, and nobody else.
+        let is_shown = |user_id: &str| lists || caller.user_id() == Some(user_id);
+        let members = self.members.get(&key).into_iter().flatten().filter(|row| is_shown(&row.user_id));
+        let reads = self.reads.get(&key).into_iter().flatten().filter(|state| is_shown(&state.user_id));
         let viewer = caller.user().map(|_| self.for_viewer(ctx, caller, channel, head, own));
         let hidden = viewer.as_ref().is_some_and(|viewer| viewer.hidden);
         let now = ctx.clock.now();
@@ -211,8 +217,8 @@ impl Loaded {
         ChannelState {
             messages: self.messages.get(&key).cloned().unwrap_or_default(),
             pinned_messages: self.pinned.get(&key).cloned().unwrap_or_default(),
-            members: self.members.get(&key).into_iter().flatten().map(member).collect(),
-            read: self.reads.get(&key).into_iter().flatten().filter_map(|state| self.read(caller, state)).collect(),
+            members: members.map(member).collect(),
+            read: reads.filter_map(|state| self.read(caller, state)).collect(),
             membership: own.map(member),
             draft: self.drafts.get(&key).cloned(),
             watcher_count: self.watcher_counts.get(&key).copied().unwrap_or(0),

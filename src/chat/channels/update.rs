@@ -9,7 +9,8 @@ use wire::channel::{CHANNEL_KEYS, ChannelRequest, UpdateChannelPartialRequest, U
 use wire::member::{Member as ShownMember, MemberRequest};
 use wire::message::{Message as ShownMessage, MessageRequest, MessageType};
 
-use super::{checked_overrides, checked_tags, checked_team, event_with_channel, lock, people_at_hand};
+use super::get_or_create::distinct_cid;
+use super::{check_own_team, checked_overrides, checked_tags, checked_team, event_with_channel, lock, people_at_hand};
 use crate::access::caches::LoadedChannel;
 use crate::access::{self, Action, Caller, ChannelAccess};
 use crate::chat::members::change::{self, MEMBER_ROLE, MODERATOR_ROLE, NewMember};
@@ -57,12 +58,12 @@ pub async fn update_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, request: Upda
     if removed.len() > limits::MEMBERS_PER_CALL_MAX {
         return Err(Error::input(format!("at most {} members can be named in one call", limits::MEMBERS_PER_CALL_MAX)));
     }
-    if !added.is_empty() && cid.is_distinct() {
-        return Err(Error::input("members cannot be added to a channel that is named by its members"));
+    let joining: Vec<String> =
+        added.iter().map(|member| &member.user_id).chain(moderators.iter().map(|(id, _)| id)).cloned().collect();
+    change::check_users_exist(ctx, joining.iter().map(String::as_str)).await?;
+    if !access.allows(Action::UpdateChannelMembers) && ctx.store.are_shut_out(access.key(), &joining).await? {
+        return Err(Error::not_allowed("who has been removed is added by those who may change the members"));
     }
-    let joining =
-        added.iter().map(|member| member.user_id.as_str()).chain(moderators.iter().map(|(id, _)| id.as_str()));
-    change::check_users_exist(ctx, joining).await?;
     let mut draft = parse_message(ctx, caller, &access, request.message).await?;
 
     let named: Vec<String> = added
@@ -75,6 +76,9 @@ pub async fn update_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, request: Upda
         .collect();
     let missing = || Error::not_found(format!("Can't find channel with id {cid}"));
     let mut write = lock(ctx, &access.channel, named).await?.ok_or_else(missing)?;
+    if cid.is_distinct() && !joining.is_empty() {
+        check_named(cid, &write.member_ids().await?, &joining)?;
+    }
     let mut row = write.channel().await?;
     let before = row.clone();
     if let Some(data) = request.data {
@@ -122,7 +126,7 @@ pub async fn update_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, request: Upda
     }
     let head = write.head.clone();
     ctx.announcer.tell(write.commit().await?).await;
-    updated(ctx, &channel, &head, message).await
+    updated(ctx, &access, &channel, &head, message).await
 }
 
 /// Changes parts of a channel's data.
@@ -155,7 +159,19 @@ pub async fn update_channel_partial(
     tell_updated(ctx, caller, &mut write, &channel, None).await?;
     let head = write.head.clone();
     ctx.announcer.tell(write.commit().await?).await;
-    updated(ctx, &channel, &head, None).await
+    updated(ctx, &access, &channel, &head, None).await
+}
+
+/// Nobody comes into a channel that is named by its members but those who were in it from the start.
+fn check_named(cid: &Cid, members: &[String], joining: &[String]) -> Result<()> {
+    let with_them = members.iter().chain(joining).map(String::as_str).collect();
+    let is_news = joining.iter().any(|id| !members.contains(id));
+    if is_news && distinct_cid(cid.channel_type(), &with_them)? != *cid {
+        return Err(Error::input(
+            "a channel that is named by its members takes back all of them who have left, and nobody else",
+        ));
+    }
+    Ok(())
 }
 
 fn check_allowed(caller: &Caller, access: &ChannelAccess, request: &UpdateChannelRequest) -> Result<()> {
@@ -174,11 +190,17 @@ fn check_allowed(caller: &Caller, access: &ChannelAccess, request: &UpdateChanne
         if data.cooldown.is_some_and(|cooldown| cooldown != i64::from(access.channel.row.cooldown)) {
             access.require(Action::UpdateChannelCooldown)?;
         }
+        check_own_team(caller, access.channel.row.team.as_deref(), data.team.as_deref(), access.is_unchecked())?;
     }
     if request.cooldown.is_some() {
         access.require(Action::UpdateChannelCooldown)?;
     }
+    let is_distinct = access.cid().is_distinct();
+    let is_member = access.membership.is_some();
+    // Those who are left in a channel that is named by its members may take back who went.
+    let takes_back = is_distinct && is_member;
     if !request.add_members.is_empty()
+        && !takes_back
         && (!only_oneself(&request.add_members) || !access.allows(Action::AddOwnChannelMembership))
     {
         access.require(Action::UpdateChannelMembers)?;
@@ -191,11 +213,31 @@ fn check_allowed(caller: &Caller, access: &ChannelAccess, request: &UpdateChanne
     {
         access.require(Action::UpdateChannelMembers)?;
     }
+    if is_distinct && !request.remove_members.is_empty() && !only_oneself(&request.remove_members) {
+        // What is said between these people is as much the one's as the other's.
+        caller.require_server()?;
+    }
     if !request.add_moderators.is_empty() || !request.demote_moderators.is_empty() || !request.assign_roles.is_empty() {
         caller.require_server()?;
     }
     if !request.add_filter_tags.is_empty() || !request.remove_filter_tags.is_empty() {
         access.require(Action::UpdateChannel)?;
+    }
+    // A message that goes with a change needs no grant of its own; where nothing changes it goes with nothing.
+    let joins = !request.add_members.is_empty() && !(is_member && only_oneself(&request.add_members));
+    let leaves = !request.remove_members.is_empty() && (is_member || !only_oneself(&request.remove_members));
+    let answers = request.accept_invite == Some(true) || request.reject_invite == Some(true);
+    let others = [&request.invites, &request.add_moderators, &request.demote_moderators, &request.assign_roles];
+    let changes = joins
+        || leaves
+        || answers
+        || others.iter().any(|members| !members.is_empty())
+        || request.data.is_some()
+        || request.cooldown.is_some()
+        || !request.add_filter_tags.is_empty()
+        || !request.remove_filter_tags.is_empty();
+    if request.message.is_some() && !changes {
+        access.require(Action::CreateSystemMessage)?;
     }
     Ok(())
 }
@@ -371,12 +413,16 @@ async fn tell_updated(
 
 async fn updated(
     ctx: &Ctx,
+    access: &ChannelAccess,
     channel: &LoadedChannel,
     head: &crate::store::write::Head,
     message: Option<ShownMessage>,
 ) -> Result<Updated> {
     let page = MemberPage { limit: limits::STATE_MEMBERS_DEFAULT, offset: 0 };
-    let members = ctx.store.members_of(&[channel.row.id], page).await?;
+    let mut members = ctx.store.members_of(&[channel.row.id], page).await?;
+    // As in a state: who may not list the members is shown itself among them.
+    let lists = access.allows(Action::ReadChannelMembers);
+    members.retain(|member| lists || access.user_id() == Some(&member.user_id));
     let people = render::channels::people_of(channel).chain(members.iter().map(|member| member.user_id.clone()));
     let people = People::load(ctx, people).await?;
     Ok(Updated {

@@ -28,6 +28,11 @@ pub async fn update_member_partial(
     let access = access::channel(ctx, caller, cid, Action::ReadChannel).await?;
     if caller.user_id() != Some(user_id) {
         access.require(Action::UpdateChannelMembers)?;
+        // Where somebody keeps a channel in its own list is nobody else's to say.
+        let is_own = |key: &String| matches!(key.as_str(), "pinned" | "archived");
+        if request.set.0.keys().chain(&request.unset).any(is_own) {
+            caller.require_server()?;
+        }
     }
     let missing = || Error::not_found(format!("user {user_id} is not a member of {cid}"));
     let mut write = lock(ctx, &access.channel, [user_id.to_owned()]).await?.ok_or_else(missing)?;

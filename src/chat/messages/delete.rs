@@ -9,6 +9,7 @@ use crate::chat::render;
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::events::Event;
+use crate::store::messages::MessageData;
 
 /// Deletes a message. For good, its replies and reactions go with it.
 ///
@@ -35,6 +36,12 @@ pub async fn delete_message(ctx: &Ctx, caller: &Caller, id: &str, hard: bool) ->
     if !was_deleted {
         message.deleted_at = Some(now);
         message.updated_at = now;
+    }
+    // Who may take it back: a deletion by somebody else is not undone by the author's deleting it too.
+    let by = caller.user_id().filter(|_| !caller.is_server());
+    if !was_deleted || by != Some(row.user_id.as_str()) {
+        let data = MessageData { deleted_by: by.map(Into::into), ..message.data.take().unwrap_or_default() };
+        message.data = (!data.is_empty()).then_some(data);
     }
     message.kind = MessageType::Deleted.as_str().into();
     let row = if hard {

@@ -86,6 +86,7 @@ impl Draft {
                 args: None,
                 restricted_visibility: checked_visibility(request.restricted_visibility)?,
                 skip_push: false,
+                deleted_by: None,
                 custom,
             },
         };

@@ -1,11 +1,14 @@
 //! What a channel lets its users send. Pure: everything it looks at has been loaded.
 
+use serde_json::Value;
 use wire::Timestamp;
 use wire::message::MessageType;
 
 use super::draft::Draft;
 use crate::access::{Action, Caller, ChannelAccess};
+use crate::chat::render::html;
 use crate::error::{Error, Kind, Result};
+use crate::store::messages::MessageData;
 
 /// May the caller send this, here and now? Slow mode is asked under the channel's lock ([`needs_cooldown`]).
 ///
@@ -13,7 +16,7 @@ use crate::error::{Error, Kind, Result};
 /// The first rule that is broken, with its code.
 pub fn check_send(access: &ChannelAccess, caller: &Caller, draft: &Draft, now: Timestamp) -> Result<()> {
     check_author(access, caller, now)?;
-    check_content(access, draft)?;
+    check_content(access, &draft.text, &draft.data)?;
     if draft.parent_id.is_some() && !access.channel.config.replies {
         return Err(Error::new(Kind::FeatureOff, "replies are switched off in this channel"));
     }
@@ -71,21 +74,40 @@ pub fn check_frozen(access: &ChannelAccess) -> Result<()> {
 ///
 /// # Errors
 /// Code 17.
-pub fn check_content(access: &ChannelAccess, draft: &Draft) -> Result<()> {
-    if !draft.data.attachments.is_empty() {
+pub fn check_content(access: &ChannelAccess, text: &str, data: &MessageData) -> Result<()> {
+    if !data.attachments.is_empty() {
         access.require(Action::CreateAttachment)?;
     }
-    if !draft.data.mentioned_users.is_empty() || draft.data.mentioned_channel || draft.data.mentioned_here {
+    let mentions = !data.mentioned_users.is_empty() || !data.mentioned_roles.is_empty();
+    if mentions || data.mentioned_channel || data.mentioned_here {
         access.require(Action::CreateMention)?;
     }
-    if has_link(&draft.text) {
+    // Most may: what there is to be found is looked for only where somebody may not.
+    if !access.allows(Action::AddLinks) && has_link(text, data) {
         access.require(Action::AddLinks)?;
     }
     Ok(())
 }
 
-fn has_link(text: &str) -> bool {
-    text.contains("http://") || text.contains("https://") || text.contains("www.")
+/// Keys of an attachment that clients show as something to follow. Where its picture or file lies is none of them.
+const LINKS_OF_ATTACHMENTS: &[&str] = &["title_link", "og_scrape_url", "author_link"];
+
+/// Is there a link in it, as text or as what the text becomes when it is shown?
+fn has_link(text: &str, data: &MessageData) -> bool {
+    let is_link = |text: &str| {
+        let text = text.to_lowercase();
+        ["http://", "https://", "www."].iter().any(|start| text.contains(start))
+    };
+    let shows_link = |html: &str| html.to_lowercase().contains("<a ");
+    let of_attachment = |attachment: &Value| {
+        let texts = ["text", "title", "pretext", "fallback"];
+        LINKS_OF_ATTACHMENTS.iter().any(|key| attachment[key].as_str().is_some_and(|link| !link.is_empty()))
+            || texts.iter().filter_map(|key| attachment[key].as_str()).any(is_link)
+    };
+    is_link(text)
+        || shows_link(&html::render(text))
+        || data.html.as_deref().is_some_and(shows_link)
+        || data.attachments.iter().any(of_attachment)
 }
 
 /// Must the caller wait between messages here?

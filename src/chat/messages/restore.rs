@@ -2,7 +2,7 @@
 
 use wire::message::{Message as Shown, MessageType};
 
-use super::{load, show};
+use super::{load, policy, show};
 use crate::access::{Action, Caller};
 use crate::chat::channels::lock;
 use crate::chat::render;
@@ -10,10 +10,11 @@ use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::events::Event;
 
-/// Brings a message back that was deleted, but not for good. One that is there stays as it is.
+/// Brings a message back that was deleted, but not for good. One that is there stays as it is. Servers bring back any, others
+/// what they deleted themselves and could send now.
 ///
 /// # Errors
-/// There is none, it is a reply, or the caller may not.
+/// There is none, it is a reply, somebody else deleted it, or the caller may not.
 pub async fn restore_message(ctx: &Ctx, caller: &Caller, id: &str) -> Result<Shown> {
     let (access, row) = load(ctx, caller, id, Action::DeleteMessage).await?;
     access.require_with_thing_of(Action::DeleteMessage, &row.user_id)?;
@@ -26,6 +27,17 @@ pub async fn restore_message(ctx: &Ctx, caller: &Caller, id: &str) -> Result<Sho
     if message.deleted_at.take().is_none() {
         return show(ctx, caller, &access, &message).await;
     }
+    let mut data = message.data.take().unwrap_or_default();
+    let deleted_by = data.deleted_by.take();
+    if !caller.is_server() {
+        if caller.user_id() != deleted_by.as_deref() {
+            return Err(Error::not_allowed("a message is restored by who deleted it, or by a server"));
+        }
+        access.require(Action::CreateMessage)?;
+        policy::check_author(&access, caller, write.now())?;
+        policy::check_content(&access, &message.text, &data)?;
+    }
+    message.data = (!data.is_empty()).then_some(data);
     message.kind = MessageType::Regular.as_str().into();
     message.updated_at = write.now();
     let row = write.put_message(&message).await?;

@@ -26,7 +26,7 @@ pub async fn update_message(ctx: &Ctx, caller: &Caller, id: &str, request: Messa
     let draft = Draft::parse(MessageRequest { id: Some(id.into()), ..request }, text_chars_max, caller.is_server())?;
     access.require_with_thing_of(Action::UpdateMessage, &row.user_id)?;
     policy::check_author(&access, caller, ctx.clock.now())?;
-    policy::check_content(&access, &draft)?;
+    policy::check_content(&access, &draft.text, &draft.data)?;
     check_quote(ctx, caller, &access, &row, draft.quoted_id.as_deref()).await?;
     if pins {
         access.require(Action::PinMessage)?;
@@ -69,31 +69,22 @@ pub async fn update_message_partial(
     }
     if more {
         access.require_with_thing_of(Action::UpdateMessage, &row.user_id)?;
-        policy::check_author(&access, caller, ctx.clock.now())?;
     }
+    policy::check_author(&access, caller, ctx.clock.now())?;
     let quoted = set.get("quoted_message_id").and_then(Value::as_str).filter(|id| !id.is_empty());
     check_quote(ctx, caller, &access, &row, quoted).await?;
     let text_chars_max = access.channel.config.max_message_length;
     let from_server = caller.is_server();
-    let content = |message: &Message| Draft {
-        id: String::new(),
-        text: message.text.clone(),
-        kind: wire::message::MessageType::Regular,
-        parent_id: None,
-        show_in_channel: false,
-        quoted_id: None,
-        silent: false,
-        pinned: false,
-        pin_expires: None,
-        data: message.data().into_owned(),
-    };
     change(ctx, caller, &access, &row, |message, now, pinned_by| {
         let mut data = message.data.take().unwrap_or_default();
         apply(message, &mut data, set, &request.unset, text_chars_max, from_server, now, pinned_by)?;
         custom::check(&data.custom, limits::CUSTOM_BYTES_MAX, "message")?;
         draft::check_size(&message.text, &data)?;
+        if more {
+            policy::check_content(&access, &message.text, &data)?;
+        }
         message.data = (!data.is_empty()).then_some(data);
-        if more { policy::check_content(&access, &content(message)) } else { Ok(()) }
+        Ok(())
     })
     .await
 }

@@ -60,7 +60,8 @@ async fn join(ctx: &Ctx, caller: &Caller, cid: &Cid) -> Result<Arc<LoadedChannel
     let refused = || Error::not_allowed(format!("{cid} is not open to you"));
     let channel = access::find_channel(ctx, cid).await?.ok_or_else(refused)?;
     let user = &caller.acting()?.id;
-    if channel.row.custom.get(OPEN) != Some(&true.into()) || ctx.store.is_shut_out(channel.row.id, user).await? {
+    let is_open = channel.row.custom.get(OPEN) == Some(&true.into()) && !channel.row.disabled;
+    if !is_open || ctx.store.are_shut_out(channel.row.id, std::slice::from_ref(user)).await? {
         return Err(refused());
     }
     // Nobody may add oneself to a channel; the room does that.

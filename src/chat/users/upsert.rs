@@ -7,8 +7,8 @@ use wire::user::{FullUser, PartialUserUpdate, User as Shown, UserRequest};
 use super::change::{self, Author};
 use super::full::full_users;
 use super::updated_event;
-use crate::access::Caller;
 use crate::access::caller::{USER_ROLE, check_user_id};
+use crate::access::{Action, Caller};
 use crate::chat::render::People;
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
@@ -32,7 +32,7 @@ pub async fn update_users(
         }
         requests.insert(request.id.clone(), request);
     }
-    let author = check(caller, requests.keys())?;
+    let author = check(ctx, caller, requests.keys())?;
     let now = ctx.clock.now();
     let mut write = ctx.store.write().await?;
     let mut rows = locked(&mut write, requests.keys()).await?;
@@ -52,7 +52,7 @@ pub async fn update_users_partial(
     caller: &Caller,
     updates: Vec<PartialUserUpdate>,
 ) -> Result<BTreeMap<String, FullUser>> {
-    let author = check(caller, updates.iter().map(|update| &update.id))?;
+    let author = check(ctx, caller, updates.iter().map(|update| &update.id))?;
     let mut write = ctx.store.write().await?;
     let mut rows = locked(&mut write, updates.iter().map(|update| &update.id)).await?;
     for update in updates {
@@ -63,7 +63,7 @@ pub async fn update_users_partial(
     finish(ctx, caller, write, rows).await
 }
 
-fn check<'a>(caller: &Caller, ids: impl ExactSizeIterator<Item = &'a String>) -> Result<Author> {
+fn check<'a>(ctx: &Ctx, caller: &Caller, ids: impl ExactSizeIterator<Item = &'a String>) -> Result<Author> {
     if ids.len() == 0 || ids.len() > limits::USERS_PER_CALL_MAX {
         return Err(Error::input(format!("users must name 1 to {} users", limits::USERS_PER_CALL_MAX)));
     }
@@ -71,6 +71,13 @@ fn check<'a>(caller: &Caller, ids: impl ExactSizeIterator<Item = &'a String>) ->
         check_user_id(id)?;
         if !caller.is_server() && caller.user_id() != Some(id) {
             return Err(Error::not_allowed("a client can change its own user only"));
+        }
+    }
+    let app = ctx.caches.app();
+    if !caller.is_server() && !app.disable_permissions_checks {
+        let role = caller.acting()?.role.as_str();
+        if !app.grants.allow([role], Action::UpdateUser, true) {
+            return Err(Error::not_allowed(format!("role {role} is not allowed to change its own user")));
         }
     }
     Ok(if caller.is_server() { Author::Server } else { Author::Oneself })

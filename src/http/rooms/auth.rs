@@ -80,7 +80,7 @@ pub async fn socket_user_of(ctx: &Ctx, token: &str) -> Result<(Arc<User>, TokenT
     let user = user_named(ctx, id, &claims).await?;
     // A ticket ends long before the socket that it opens.
     let end = if claims.socket_of.is_some() { claims.until } else { claims.exp };
-    let expires_at = end.map(|end| end + limits::ROOM_TOKEN_LEEWAY_SECONDS);
+    let expires_at = end.map(|end| end.saturating_add(limits::ROOM_TOKEN_LEEWAY_SECONDS));
     Ok((user, TokenTimes { issued_at: claims.iat, expires_at }))
 }
 

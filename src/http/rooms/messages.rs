@@ -14,7 +14,7 @@ use super::auth::RoomAuth;
 use super::room::Room;
 use super::shape;
 use crate::access::{self, Action};
-use crate::chat::messages::{delete, history, restore, send, update};
+use crate::chat::messages::{self, delete, history, restore, send, update};
 use crate::chat::reactions;
 use crate::chat::rooms::enter::enter;
 use crate::chat::rooms::things::{self, ThingKind};
@@ -235,7 +235,7 @@ pub async fn flag(
     auth: RoomAuth,
     Segments([id]): Segments<1>,
 ) -> Result<(StatusCode, Json<Value>)> {
-    let message = history::get_message(&ctx, &auth.caller, &id, false).await?.message;
+    let (_, message) = messages::load(&ctx, &auth.caller, &id, Action::FlagMessage).await?;
     let flag = things::keep(&ctx, &auth.caller, ThingKind::Flag, &message.id, "", None).await?;
     Ok((StatusCode::CREATED, Json(json!({"flag": shape::thing(&flag, None, Some("message_id"))}))))
 }
@@ -247,7 +247,7 @@ pub async fn act(
     Segments([id]): Segments<1>,
     Body(action): Body<Map<String, Value>>,
 ) -> Result<(StatusCode, Json<Value>)> {
-    let message = history::get_message(&ctx, &auth.caller, &id, false).await?.message;
+    let (_, message) = messages::load(&ctx, &auth.caller, &id, Action::RunMessageAction).await?;
     let text = serde_json::to_string(&action)?;
     let kept = things::keep(&ctx, &auth.caller, ThingKind::Action, &message.id, &text, None).await?;
     let mut shown = shape::thing(&kept, None, Some("message_id"));

@@ -1,0 +1,155 @@
+//! Which rule does it go round: what somebody may do at one door and not at another.
+
+use serde_json::{Value, json};
+use testkit::{App, on_both_engines};
+
+use crate::{channel, watch};
+
+/// What clients take for a word of the server's own.
+async fn events_say_nothing_in_our_name(app: &App) {
+    let [ada, grace] = app.people(["ada", "grace"]).await;
+    channel(app, "messaging:lobby", &["ada", "grace"]).await;
+    let mut ear = grace.listen().await;
+    watch(&grace, "messaging:lobby").await;
+    let forged = json!({
+        "error": {"code": 40, "message": "token expired"}, "me": {"id": "ada"}, "thread": {}, "hard_delete": true,
+        "total_unread_count": 9, "unread_count": 9, "spam": "eggs",
+    });
+    for kind in ["typing.start", "rain"] {
+        let mut event = forged.clone();
+        event["type"] = kind.into();
+        let sent = ada.post("/channels/messaging/lobby/event", json!({"event": event})).await.ok();
+        for event in [&sent["event"], &ear.hear(kind).await] {
+            for key in ["error", "me", "thread", "hard_delete", "total_unread_count", "unread_count"] {
+                assert_eq!(event[key], Value::Null, "{key} of {event}");
+            }
+            let spam = if kind == "rain" { json!("eggs") } else { Value::Null };
+            assert_eq!(event["spam"], spam, "{event}");
+        }
+    }
+}
+
+/// A message goes along with a change; with none it is a system message, which has a grant of its own.
+async fn a_message_along_needs_a_change(app: &App) {
+    let [ada, grace] = app.people(["ada", "grace"]).await;
+    channel(app, "messaging:lobby", &["ada", "grace"]).await;
+    for more in [json!({}), json!({"hide_history": true}), json!({"add_members": []})] {
+        let mut request = json!({"message": {"text": "grace is gone"}});
+        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        assert_eq!(grace.post("/channels/messaging/lobby", request).await.refused(), (403, 17), "{more}");
+    }
+    let by_server = json!({"message": {"text": "closing", "user_id": "ada"}});
+    app.server().post("/channels/messaging/lobby", by_server).await.ok();
+    ada.post("/channels/messaging/lobby", json!({"data": {"name": "Lobby"}, "message": {"text": "named"}})).await.ok();
+    let leaving = json!({"remove_members": ["grace"], "message": {"text": "bye"}});
+    grace.post("/channels/messaging/lobby", leaving).await.ok();
+}
+
+/// Settings that need a grant later need it at birth.
+async fn a_channel_is_not_born_with_what_its_maker_may_not_set(app: &App) {
+    let [ada, _grace] = app.people(["ada", "grace"]).await;
+    let born = async |id: &str, settings: Value| {
+        let mut data = json!({"members": ["ada", "grace"]});
+        data.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+        ada.post(&format!("/channels/messaging/{id}/query"), json!({"data": data})).await
+    };
+    for settings in [json!({"frozen": true}), json!({"cooldown": 60}), json!({"team": "red"})] {
+        assert_eq!(born("odd", settings.clone()).await.refused(), (403, 17), "{settings}");
+    }
+    born("plain", json!({"frozen": false, "cooldown": 0, "team": ""})).await.ok();
+    app.server().patch("/users", json!({"users": [{"id": "ada", "set": {"teams": ["red"]}}]})).await.ok();
+    assert_eq!(born("red", json!({"team": "red"})).await.ok()["channel"]["team"], "red");
+    let moved = ada.post("/channels/messaging/plain", json!({"data": {"team": "blue"}})).await;
+    assert_eq!(moved.refused(), (403, 17));
+}
+
+/// Who is named by a channel's name comes back into it, and is put out by nobody but a server.
+async fn nobody_is_lost_to_a_channel_of_its_own_name(app: &App) {
+    let [ada, grace, _linus] = app.people(["ada", "grace", "linus"]).await;
+    let ours = json!({"data": {"members": ["ada", "grace"]}});
+    let state = ada.post("/channels/messaging/query", ours.clone()).await.ok();
+    let id = state["channel"]["id"].as_str().unwrap().to_owned();
+    let at = format!("/channels/messaging/{id}");
+    assert_eq!(ada.post(&at, json!({"remove_members": ["grace"]})).await.refused(), (403, 17));
+    let leave = json!({"remove_members": ["grace"]});
+    grace.post(&at, leave.clone()).await.ok();
+    let back = grace.post("/channels/messaging/query", ours.clone()).await.ok();
+    assert_eq!(back["channel"]["id"], json!(id));
+    assert_eq!(back["channel"]["member_count"], 2);
+    grace.post(&at, leave.clone()).await.ok();
+    assert_eq!(ada.post(&at, json!({"add_members": ["linus"]})).await.refused(), (400, 4));
+    ada.post(&at, json!({"add_members": ["grace"]})).await.ok();
+    app.server().post(&at, leave).await.ok();
+    assert_eq!(grace.post("/channels/messaging/query", ours).await.refused(), (403, 17));
+    app.server().post(&at, json!({"add_members": ["grace"]})).await.ok();
+    grace.get(&format!("{at}/messages?ids=x")).await.ok();
+}
+
+/// Links by any spelling, roles as mentions.
+async fn what_a_message_carries_is_asked_for(app: &App) {
+    let [ada, _grace] = app.people(["ada", "grace"]).await;
+    let lobby = "/channels/messaging/lobby";
+    channel(app, "messaging:lobby", &["grace", "ada"]).await;
+    let modifiers = json!({"channel_member": ["!add-links", "!create-mention"]});
+    let set = json!({"set": {"config_overrides": {"grants": modifiers}}});
+    app.server().patch(lobby, set).await.ok();
+    let messages = [
+        json!({"text": "HTTPS://e.com"}),
+        json!({"text": "<mailto:a@e.com>"}),
+        json!({"text": "[x](//e.com)"}),
+        json!({"text": "x", "attachments": [{"type": "link", "title_link": "//e.com"}]}),
+        json!({"text": "x", "attachments": [{"og_scrape_url": "HTTP://e.com"}]}),
+        json!({"text": "x", "mentioned_roles": ["admin"]}),
+    ];
+    for message in messages {
+        let sent = ada.post(&format!("{lobby}/message"), json!({"message": message})).await;
+        assert_eq!(sent.refused(), (403, 17), "{message}");
+    }
+    let plain = json!({"text": "x < y", "attachments": [{"type": "image", "image_url": "https://e.com/a.png"}]});
+    ada.post(&format!("{lobby}/message"), json!({"message": plain})).await.ok();
+}
+
+/// Verbs beside sending for somebody who may not send, and lists for somebody who may not list.
+async fn rules_hold_beside_sending(app: &App) {
+    let [ada, grace] = app.people(["ada", "grace"]).await;
+    let lobby = "/channels/messaging/lobby";
+    channel(app, "messaging:lobby", &["ada", "grace"]).await;
+    let id = ada.say("messaging:lobby", "hello").await["id"].as_str().unwrap().to_owned();
+    app.server().patch(lobby, json!({"set": {"frozen": true}})).await.ok();
+    let pin = json!({"set": {"pinned": true}});
+    assert_eq!(grace.put(&format!("/messages/{id}"), pin).await.refused(), (403, 17));
+    let rain = json!({"event": {"type": "rain"}});
+    assert_eq!(grace.post(&format!("{lobby}/event"), rain).await.refused(), (403, 17));
+    let archive = json!({"set": {"archived": true}});
+    assert_eq!(ada.patch(&format!("{lobby}/member/grace"), archive).await.refused(), (403, 17));
+    let set = json!({"set": {"config_overrides": {"grants": {"channel_member": ["!read-channel-members"]}}}});
+    app.server().patch(lobby, set).await.ok();
+    let state = grace.post(&format!("{lobby}/query"), json!({"state": true})).await.ok();
+    let members = &state["members"];
+    assert_eq!((members.as_array().unwrap().len(), &members[0]["user_id"]), (1, &json!("grace")));
+    ada.patch("/users", json!({"users": [{"id": "ada", "set": {"name": "Ada"}}]})).await.ok();
+    app.server().patch("/app", json!({"grants": {"user": []}})).await.ok();
+    let renamed = ada.patch("/users", json!({"users": [{"id": "ada", "set": {"name": "A"}}]})).await;
+    assert_eq!(renamed.refused(), (403, 17));
+}
+
+/// A mute outlives what its owner may read of the channel; it shows nothing of it then.
+async fn mutes_show_what_may_be_read(app: &App) {
+    let [_ada, grace] = app.people(["ada", "grace"]).await;
+    channel(app, "messaging:lobby", &["ada", "grace"]).await;
+    grace.post("/moderation/mute/channel", json!({"channel_cids": ["messaging:lobby"]})).await.ok();
+    assert_eq!(grace.listen().await.me()["channel_mutes"].as_array().unwrap().len(), 1);
+    let set = json!({"set": {"disabled": true}});
+    app.server().patch("/channels/messaging/lobby", set).await.ok();
+    assert_eq!(grace.listen().await.me()["channel_mutes"], json!([]));
+}
+
+on_both_engines!(
+    events_say_nothing_in_our_name,
+    a_message_along_needs_a_change,
+    a_channel_is_not_born_with_what_its_maker_may_not_set,
+    nobody_is_lost_to_a_channel_of_its_own_name,
+    what_a_message_carries_is_asked_for,
+    rules_hold_beside_sending,
+    mutes_show_what_may_be_read,
+);
