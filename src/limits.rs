@@ -62,6 +62,14 @@ pub const SOCKET_QUEUE_BYTES_MAX: usize = 256 * 1024;
 /// One event as JSON: a reader who keeps up has room for several. What would be larger is shown with less of the people in it
 /// (events/size.rs), and refused if that is not enough.
 pub const EVENT_BYTES_MAX: usize = 64 * 1024;
+/// A channel beside an event, for those who do not watch: both and the reader's numbers are not larger than two events.
+pub const TWIN_CHANNEL_BYTES_MAX: usize = EVENT_BYTES_MAX - 1024;
+/// Absences that may wait until those who do not watch are told. More are dropped: a notification is a hint.
+pub const ABSENCES_WAITING_MAX: usize = 16_384;
+/// Their events together, in bytes: so many ordinary ones, and far fewer large ones.
+pub const ABSENCES_WAITING_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Absences handled with one question to Postgres.
+pub const ABSENCES_BATCH_MAX: usize = 128;
 /// `me` in the first frame and in events about mutes: half of the queue.
 pub const ME_BYTES_MAX: usize = 128 * 1024;
 /// The same in frames.
