@@ -194,6 +194,52 @@ async fn every_event_fits(app: &App) {
     }
 }
 
+/// In JSON a control character has six bytes: names in which it means nothing have none.
+async fn names_have_no_control_characters(app: &App) {
+    let ada = app.person("ada").await;
+    channel(app, "messaging:room", &["ada"]).await;
+    let server = app.server();
+    let odd = "\u{1}";
+    for user in [json!({"teams": [odd]}), json!({"teams_role": {odd: "admin"}}), json!({"teams_role": {"red": odd}})] {
+        let mut user = user;
+        user["id"] = json!("eve");
+        assert_eq!(server.post("/users", json!({"users": {"eve": user}})).await.refused(), (400, 4));
+    }
+    for set in [json!({"team": odd}), json!({"filter_tags": [odd]})] {
+        assert_eq!(server.patch("/channels/messaging/room", json!({"set": set})).await.refused(), (400, 4));
+    }
+    for device in [json!({"id": odd}), json!({"id": "x", "hardware_id": odd})] {
+        let mut device = device;
+        device["push_provider"] = json!("apn");
+        assert_eq!(ada.post("/devices", device).await.refused(), (400, 4));
+    }
+}
+
+/// Beside the largest event, the largest channel: also then those who do not watch hear of it.
+async fn a_twin_fits(app: &App) {
+    for id in ["ada", "grace"] {
+        fill(app, id).await;
+    }
+    let server = app.server();
+    // Custom data is counted as it is, and shown as JSON.
+    let tags: Vec<String> = (0..100).map(|number| format!("{number}{}", "\"".repeat(90))).collect();
+    let teams: Vec<String> = (0..250).map(|number| format!("{number}{}", "\"".repeat(90))).collect();
+    server.post("/users", json!({"users": {"ada": {"id": "ada", "teams": teams}}})).await.ok();
+    let data =
+        json!({"created_by_id": "ada", "members": ["ada", "grace"], "filter_tags": tags, "data": "d".repeat(5_000)});
+    server.post("/channels/messaging/room/query", json!({"data": data})).await.ok();
+    server.post("/channels/messaging/room/truncate", json!({"user_id": "ada"})).await.ok();
+    let [ada, grace] = ["ada", "grace"].map(|id| app.user_at(0, id));
+    let mut absent = grace.listen().await;
+    let attachment = json!({"type": "image", "title": "x".repeat(1_000)});
+    let most = json!({"text": "語".repeat(5_000), "attachments": vec![attachment; 10], "data": "d".repeat(5_000)});
+    ada.post(SEND, json!({"message": most})).await.ok();
+    let told = absent.hear("notification.message_new").await;
+    assert!(told.to_string().len() <= 2 * EVENT_BYTES_MAX, "{} bytes", told.to_string().len());
+    assert_eq!((&told["channel"]["cid"], &told["unread_count"]), (&json!("messaging:room"), &json!(1)));
+    assert_eq!(told["channel"]["created_by"]["id"], "ada");
+}
+
 async fn a_user_who_muted_many_can_connect(app: &App) {
     let ids: Vec<String> = (0..150).map(|number| format!("{number:0>200}")).collect();
     let server = app.server();
@@ -447,6 +493,8 @@ on_both_engines!(
     filters_are_measured,
     little_text_does_not_become_much_html,
     every_event_fits,
+    names_have_no_control_characters,
+    a_twin_fits,
     a_user_who_muted_many_can_connect,
     odd_bytes_are_bad_input,
     uploads_are_as_large_as_documented,
