@@ -40,6 +40,14 @@ pub const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// How long accepting rests after it failed: most likely the process is out of file descriptors.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// What the messages of one answer have of their own, in bytes of JSON: 30 channels with 300 ordinary messages each. A page that
+/// would have more is shorter (chat/render/messages.rs), and as many bytes of events are too many for `/sync`.
+pub const ANSWER_BYTES_MAX: usize = 12 * 1024 * 1024;
+/// The messages that they quote; beyond, quotes are not shown.
+pub const ANSWER_QUOTES_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The people whom one answer names, each as often as it does; beyond, they are shown plain, and then bare (chat/render/people.rs).
+pub const ANSWER_PEOPLE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 // ---- Removal of what is hidden
 
 /// Rows that one transaction takes away: short enough for nobody to wait for it.

@@ -240,6 +240,41 @@ async fn a_twin_fits(app: &App) {
     assert_eq!(told["channel"]["created_by"]["id"], "ada");
 }
 
+/// Little is stored, and each message shows much of others: an answer has a size all the same.
+async fn an_answer_has_a_size(app: &App) {
+    let ids: Vec<String> = (0..26).map(|number| format!("user{number}")).collect();
+    for id in &ids {
+        fill(app, id).await;
+    }
+    let members: Vec<&str> = ids.iter().map(String::as_str).collect();
+    channel(app, "messaging:room", &members).await;
+    let ada = app.user_at(0, &ids[0]);
+    let long = json!({"text": "x".repeat(5_000), "data": "d".repeat(5_000), "mentioned_users": &ids[1..],
+                      "attachments": vec![json!({"type": "image", "title": "x".repeat(1_000)}); 12]});
+    let quoted = ada.post(SEND, json!({"message": long})).await.ok()["message"]["id"].clone();
+    let mut sent = Vec::new();
+    for number in 0..80 {
+        let message = json!({"text": format!("{number}"), "quoted_message_id": quoted, "mentioned_users": &ids[1..]});
+        let answer = ada.post(SEND, json!({"message": message})).await.ok();
+        sent.push(answer["message"]["id"].as_str().unwrap().to_owned());
+    }
+    let page = json!({"state": true, "messages": {"limit": 100}});
+    let many = json!({"filter_conditions": {"cid": "messaging:room"}, "message_limit": 100});
+    for answer in [
+        ada.post("/channels/messaging/room/query", page).await,
+        ada.post("/channels", many).await,
+        ada.get(&format!("/channels/messaging/room/messages?ids={}", sent.join(","))).await,
+    ] {
+        assert!(answer.answer.text.len() <= 24 * 1024 * 1024, "{} bytes", answer.answer.text.len());
+        let body = answer.ok();
+        let messages = body.pointer("/channels/0/messages").unwrap_or(&body["messages"]).as_array().unwrap().clone();
+        let last = messages.last().unwrap();
+        assert_eq!((messages.len() >= 80, &last["text"]), (true, &json!("79")));
+        assert_eq!(last["quoted_message"]["id"], quoted);
+        assert_eq!(last["mentioned_users"].as_array().unwrap().len(), 25);
+    }
+}
+
 async fn a_user_who_muted_many_can_connect(app: &App) {
     let ids: Vec<String> = (0..150).map(|number| format!("{number:0>200}")).collect();
     let server = app.server();
@@ -495,6 +530,7 @@ on_both_engines!(
     every_event_fits,
     names_have_no_control_characters,
     a_twin_fits,
+    an_answer_has_a_size,
     a_user_who_muted_many_can_connect,
     odd_bytes_are_bad_input,
     uploads_are_as_large_as_documented,
