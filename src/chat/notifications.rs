@@ -42,12 +42,12 @@ async fn twins(ctx: &Ctx, events: &[(&Event, Vec<Arc<str>>)]) -> Result<Vec<Twin
     let none = Totals::default();
     let twins = events.iter().map(|(event, users)| {
         let of = |user: &Arc<str>| totals.get(&**user).unwrap_or(&none);
-        let (parts, end): (_, Box<dyn Fn(&Totals) -> String>) = match event.audience {
-            Audience::AbsentUsers(_) => (open(event), Box::new(unread_threads)),
+        let (parts, end): (_, fn(&Totals) -> String) = match event.audience {
+            Audience::AbsentUsers(_) => (open(event), unread_threads),
             _ => match event.channel_id.and_then(|id| channels.get(&id)).filter(|_| event.kind == "message.new") {
-                Some(channel) => (twin(event, Some(channel)), Box::new(unread_messages)),
+                Some(channel) => (twin(event, Some(channel)), unread_messages),
                 // The event itself carries the channel, or it is deleted for good.
-                None => (twin(event, None), Box::new(|_| "}".to_owned())),
+                None => (twin(event, None), |_| "}".to_owned()),
             },
         };
         let Some(parts) = parts else { return Twin::default() };

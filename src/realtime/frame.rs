@@ -56,7 +56,9 @@ pub fn encode_parts(opcode: Opcode, payload: &[&[u8]]) -> Bytes {
             frame.put_u64(length as u64);
         }
     }
-    payload.iter().for_each(|part| frame.put_slice(part));
+    for part in payload {
+        frame.put_slice(part);
+    }
     frame.freeze()
 }
 
