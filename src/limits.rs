@@ -40,6 +40,14 @@ pub const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// How long accepting rests after it failed: most likely the process is out of file descriptors.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// What the messages of one answer have of their own, in bytes of JSON: 30 channels with 300 ordinary messages each. A page that
+/// would have more is shorter (chat/render/messages.rs), and as many bytes of events are too many for `/sync`.
+pub const ANSWER_BYTES_MAX: usize = 12 * 1024 * 1024;
+/// The messages that they quote; beyond, quotes are not shown.
+pub const ANSWER_QUOTES_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The people whom one answer names, each as often as it does; beyond, they are shown plain, and then bare (chat/render/people.rs).
+pub const ANSWER_PEOPLE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 // ---- Removal of what is hidden
 
 /// Rows that one transaction takes away: short enough for nobody to wait for it.
@@ -62,6 +70,14 @@ pub const SOCKET_QUEUE_BYTES_MAX: usize = 256 * 1024;
 /// One event as JSON: a reader who keeps up has room for several. What would be larger is shown with less of the people in it
 /// (events/size.rs), and refused if that is not enough.
 pub const EVENT_BYTES_MAX: usize = 64 * 1024;
+/// A channel beside an event, for those who do not watch: both and the reader's numbers are not larger than two events.
+pub const TWIN_CHANNEL_BYTES_MAX: usize = EVENT_BYTES_MAX - 1024;
+/// Absences that may wait until those who do not watch are told. More are dropped: a notification is a hint.
+pub const ABSENCES_WAITING_MAX: usize = 16_384;
+/// Their events together, in bytes: so many ordinary ones, and far fewer large ones.
+pub const ABSENCES_WAITING_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Absences handled with one question to Postgres.
+pub const ABSENCES_BATCH_MAX: usize = 128;
 /// `me` in the first frame and in events about mutes: half of the queue.
 pub const ME_BYTES_MAX: usize = 128 * 1024;
 /// The same in frames.

@@ -76,6 +76,9 @@ pub trait Dialect: Send + Sync {
     /// What the sockets of this dialect are sent for an event, or nothing if it has no word for it.
     fn encode(&self, event: &Event) -> Option<Bytes>;
 
+    /// What those of them are sent who do not watch, from JSON in parts, or nothing if the dialect has no word for it.
+    fn encode_twin(&self, parts: &[&[u8]]) -> Option<Bytes>;
+
     /// The frames that show the peer that the connection lives.
     fn heartbeat(&self, connection: &Connection, now: Timestamp) -> Vec<Bytes>;
 }

@@ -68,7 +68,7 @@ pub(in crate::chat) async fn people_at_hand(
 /// The team that a request names; the empty one is none.
 fn checked_team(team: Option<String>) -> Result<Option<String>> {
     match team.filter(|team| !team.is_empty()) {
-        Some(team) if team.len() > limits::TEAM_BYTES_MAX => {
+        Some(team) if team.len() > limits::TEAM_BYTES_MAX || team.chars().any(char::is_control) => {
             Err(Error::input(format!("a team has a name of 1 to {} bytes", limits::TEAM_BYTES_MAX)))
         }
         team => Ok(team),
@@ -89,7 +89,7 @@ fn check_own_team(caller: &Caller, before: Option<&str>, team: Option<&str>, unc
 fn checked_tags(mut tags: Vec<String>) -> Result<Vec<String>> {
     tags.sort_unstable();
     tags.dedup();
-    let wrong = |tag: &String| tag.len() > limits::FILTER_TAG_BYTES_MAX;
+    let wrong = |tag: &String| tag.len() > limits::FILTER_TAG_BYTES_MAX || tag.chars().any(char::is_control);
     if tags.len() > limits::FILTER_TAGS_MAX || tags.iter().any(wrong) {
         return Err(Error::input(format!(
             "a channel may have {} filter tags of up to {} bytes",

@@ -20,7 +20,9 @@ const PROVIDERS: &[&str] = &["apn", "firebase", "huawei", "xiaomi"];
 /// An id that cannot be one, an unknown provider, or a name of a provider: none is configured.
 pub async fn create_device(ctx: &Ctx, caller: &Caller, request: CreateDeviceRequest) -> Result<()> {
     let user = caller.acting()?;
-    if request.id.is_empty() || request.id.len() > limits::DEVICE_ID_BYTES_MAX || request.id.contains('\0') {
+    // In JSON a control character has six bytes.
+    let odd = |id: &String, bytes_max| id.len() > bytes_max || id.chars().any(char::is_control);
+    if request.id.is_empty() || odd(&request.id, limits::DEVICE_ID_BYTES_MAX) {
         return Err(Error::input(format!("id has 1 to {} bytes", limits::DEVICE_ID_BYTES_MAX)));
     }
     if !PROVIDERS.contains(&request.push_provider.as_str()) {
@@ -30,7 +32,7 @@ pub async fn create_device(ctx: &Ctx, caller: &Caller, request: CreateDeviceRequ
         return Err(Error::input(format!("there is no push provider named {name:?}")));
     }
     let hardware_id = request.hardware_id.filter(|id| !id.is_empty());
-    if hardware_id.as_ref().is_some_and(|id| id.len() > limits::HARDWARE_ID_BYTES_MAX || id.contains('\0')) {
+    if hardware_id.as_ref().is_some_and(|id| odd(id, limits::HARDWARE_ID_BYTES_MAX)) {
         return Err(Error::input(format!("hardware_id has at most {} bytes", limits::HARDWARE_ID_BYTES_MAX)));
     }
     let device = Device {

@@ -12,8 +12,9 @@ use crate::access::channel::which_are_readable;
 use crate::chat::render::{self, People};
 use crate::ctx::Ctx;
 use crate::error::Result;
-use crate::events::{Audience, Event};
-use crate::realtime::notify::Twins;
+use crate::events::{Audience, Event, size};
+use crate::limits;
+use crate::realtime::notify::{Twin, Twins};
 use crate::store::unread::Totals;
 
 /// Makes twins with the parts of a node, which exists only after what needs this.
@@ -23,40 +24,34 @@ pub struct Notifications {
 
 #[async_trait]
 impl Twins for Notifications {
-    async fn twins(&self, events: &[(&Event, Vec<Arc<str>>)]) -> Vec<HashMap<Arc<str>, Bytes>> {
+    async fn twins(&self, events: &[(&Event, Vec<Arc<str>>)]) -> Vec<Twin> {
         let Some(ctx) = self.ctx.get().and_then(Weak::upgrade) else {
-            return vec![HashMap::new(); events.len()];
+            return Vec::new();
         };
-        match twins(&ctx, events).await {
-            Ok(twins) => twins,
-            Err(error) => {
-                tracing::warn!(?error, "notifications could not be made");
-                vec![HashMap::new(); events.len()]
-            }
-        }
+        twins(&ctx, events).await.unwrap_or_else(|error| {
+            tracing::warn!(?error, "notifications could not be made");
+            Vec::new()
+        })
     }
 }
 
-async fn twins(ctx: &Ctx, events: &[(&Event, Vec<Arc<str>>)]) -> Result<Vec<HashMap<Arc<str>, Bytes>>> {
+async fn twins(ctx: &Ctx, events: &[(&Event, Vec<Arc<str>>)]) -> Result<Vec<Twin>> {
     let channels = channels_json(ctx, events).await?;
     let events = &readers_only(ctx, events).await?[..];
     let totals = totals(ctx, events).await?;
     let none = Totals::default();
     let twins = events.iter().map(|(event, users)| {
-        if let Audience::AbsentUsers(_) = event.audience {
-            let body = |user: &Arc<str>| with_unread_threads(event, totals.get(&**user).unwrap_or(&none).threads);
-            return users.iter().filter_map(|user| Some((user.clone(), body(user)?))).collect();
-        }
-        let Some(channel) = event.channel_id.and_then(|id| channels.get(&id)) else {
-            // Deleted for good: the event itself carries the channel.
-            return users.iter().filter_map(|user| Some((user.clone(), twin(event, None, None)?))).collect();
+        let of = |user: &Arc<str>| totals.get(&**user).unwrap_or(&none);
+        let (parts, end): (_, fn(&Totals) -> String) = match event.audience {
+            Audience::AbsentUsers(_) => (open(event), unread_threads),
+            _ => match event.channel_id.and_then(|id| channels.get(&id)).filter(|_| event.kind == "message.new") {
+                Some(channel) => (twin(event, Some(channel)), unread_messages),
+                // The event itself carries the channel, or it is deleted for good.
+                None => (twin(event, None), |_| "}".to_owned()),
+            },
         };
-        let with_numbers = event.kind == "message.new";
-        let body = |user: &Arc<str>| {
-            let numbers = with_numbers.then(|| totals.get(&**user).unwrap_or(&none));
-            twin(event, Some(channel).filter(|_| with_numbers), numbers)
-        };
-        users.iter().filter_map(|user| Some((user.clone(), body(user)?))).collect()
+        let Some(parts) = parts else { return Twin::default() };
+        Twin { parts, ends: users.iter().map(|user| (user.clone(), end(of(user)))).collect() }
     });
     Ok(twins.collect())
 }
@@ -84,31 +79,31 @@ async fn readers_only<'a>(ctx: &Ctx, events: &[(&'a Event, Vec<Arc<str>>)]) -> R
     Ok(allowed)
 }
 
-/// `{"type":"message.new",…}` becomes `{"type":"notification.message_new",…,"channel":…,"unread_count":…}`.
-fn twin(event: &Event, channel: Option<&String>, totals: Option<&Totals>) -> Option<Bytes> {
-    let body = std::str::from_utf8(&event.body).ok()?;
-    let rest = body.strip_prefix("{\"type\":\"")?.strip_prefix(event.kind.as_str())?.strip_suffix('}')?;
-    let mut twin = format!("{{\"type\":\"notification.{}{rest}", event.kind.replace('.', "_"));
+/// `{"type":"message.new",…}` becomes `{"type":"notification.message_new",…,"channel":…`, to be ended for each reader.
+fn twin(event: &Event, channel: Option<&Bytes>) -> Option<Vec<Bytes>> {
+    let rest = event.body.strip_prefix(b"{\"type\":\"")?.strip_prefix(event.kind.as_bytes())?.strip_suffix(b"}")?;
+    let kind = format!("{{\"type\":\"notification.{}", event.kind.replace('.', "_"));
+    let mut parts = vec![kind.into(), event.body.slice_ref(rest)];
     if let Some(channel) = channel {
-        twin.push_str(",\"channel\":");
-        twin.push_str(channel);
+        parts.extend([Bytes::from_static(b",\"channel\":"), channel.clone()]);
     }
-    if let Some(Totals { messages, channels, .. }) = totals {
-        twin.push_str(&format!(
-            ",\"total_unread_count\":{messages},\"unread_count\":{messages},\"unread_channels\":{channels}"
-        ));
-    }
-    twin.push('}');
-    Some(twin.into())
+    Some(parts)
 }
 
-/// The event with the one key that is each reader's own.
-fn with_unread_threads(event: &Event, threads: i64) -> Option<Bytes> {
-    let body = std::str::from_utf8(&event.body).ok()?.strip_suffix('}')?;
-    Some(format!("{body},\"unread_threads\":{threads}}}").into())
+/// The event as it is, to be ended for each reader.
+fn open(event: &Event) -> Option<Vec<Bytes>> {
+    Some(vec![event.body.slice_ref(event.body.strip_suffix(b"}")?)])
 }
 
-async fn channels_json(ctx: &Ctx, events: &[(&Event, Vec<Arc<str>>)]) -> Result<HashMap<i64, String>> {
+fn unread_messages(Totals { messages, channels, .. }: &Totals) -> String {
+    format!(",\"total_unread_count\":{messages},\"unread_count\":{messages},\"unread_channels\":{channels}}}")
+}
+
+fn unread_threads(Totals { threads, .. }: &Totals) -> String {
+    format!(",\"unread_threads\":{threads}}}")
+}
+
+async fn channels_json(ctx: &Ctx, events: &[(&Event, Vec<Arc<str>>)]) -> Result<HashMap<i64, Bytes>> {
     // An event for absent users has its channel in it.
     let with_twins = events.iter().filter(|(event, _)| !matches!(event.audience, Audience::AbsentUsers(_)));
     let keys: HashSet<i64> = with_twins.filter_map(|(event, _)| event.channel_id).collect();
@@ -120,7 +115,7 @@ async fn channels_json(ctx: &Ctx, events: &[(&Event, Vec<Arc<str>>)]) -> Result<
         People::for_event(ctx, channels.values().flat_map(|channel| render::channels::people_of(channel))).await?;
     let json = |(key, channel): (&i64, &Arc<crate::access::caches::LoadedChannel>)| {
         let shown = render::channels::channel(channel, heads.get(key), &people, None);
-        Ok((*key, serde_json::to_string(&shown)?))
+        Ok((*key, size::encode_channel(shown, limits::TWIN_CHANNEL_BYTES_MAX)?.into()))
     };
     channels.iter().map(json).collect()
 }
@@ -152,8 +147,9 @@ mod tests {
         event.audience = Audience::CHANNEL;
         event.body = Bytes::from_static(b"{\"type\":\"message.new\",\"cid\":\"a:b\",\"watcher_count\":2}");
         let totals = Totals { user_id: "ada".into(), messages: 3, channels: 1, threads: 2 };
-        let twin = twin(&event, Some(&"{\"id\":\"b\"}".to_owned()), Some(&totals)).unwrap();
-        let value: serde_json::Value = serde_json::from_slice(&twin).unwrap();
+        let mut parts = twin(&event, Some(&Bytes::from_static(b"{\"id\":\"b\"}"))).unwrap();
+        parts.push(unread_messages(&totals).into());
+        let value: serde_json::Value = serde_json::from_slice(&parts.concat()).unwrap();
         assert_eq!(
             value,
             serde_json::json!({

@@ -9,5 +9,6 @@ pub mod members;
 pub mod messages;
 pub mod people;
 pub mod users;
+pub mod weight;
 
 pub use people::People;

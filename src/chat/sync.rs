@@ -51,13 +51,17 @@ pub async fn missed_events(ctx: &Ctx, caller: &Caller, cids: &[String], since: T
         }
     }
     let keys: Vec<i64> = channels.keys().copied().collect();
-    let events = ctx.store.channel_events_since(&keys, since, limits::SYNC_EVENTS_MAX).await?.ok_or_else(|| {
+    let too_many = || {
         Error::input(format!(
             "Too many events to sync, the limit is {}: query the channels again",
             limits::SYNC_EVENTS_MAX
         ))
-    })?;
+    };
+    let events = ctx.store.channel_events_since(&keys, since, limits::SYNC_EVENTS_MAX).await?.ok_or_else(too_many)?;
     let heard: Vec<Event> = events.into_iter().filter(|event| hears(event, caller)).collect();
+    if heard.iter().map(|event| event.body.len()).sum::<usize>() > limits::ANSWER_BYTES_MAX {
+        return Err(too_many());
+    }
     Ok(Missed { events: shown(ctx, caller, &channels, &heard).await?, inaccessible })
 }
 

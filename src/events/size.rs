@@ -110,6 +110,25 @@ pub fn fit(me: &mut FullUser, bytes_max: usize) -> Result<()> {
     Ok(())
 }
 
+/// The JSON of a channel beside an event: with less of its people, then without its data, if it would be too large.
+///
+/// # Errors
+/// None in practice: our own types always serialise.
+pub fn encode_channel(mut channel: Channel, bytes_max: usize) -> Result<Vec<u8>> {
+    let whole = serde_json::to_vec(&channel)?;
+    if whole.len() <= bytes_max {
+        return Ok(whole);
+    }
+    for_each_person_of_channel(&mut channel, &mut |user| *user = plain(user));
+    let trimmed = serde_json::to_vec(&channel)?;
+    if trimmed.len() <= bytes_max {
+        return Ok(trimmed);
+    }
+    for_each_person_of_channel(&mut channel, &mut |user| *user = bare(user));
+    without_data(&mut channel);
+    Ok(serde_json::to_vec(&channel)?)
+}
+
 fn without_data(channel: &mut Channel) {
     channel.config = None;
     channel.custom = Custom::default();

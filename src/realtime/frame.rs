@@ -37,9 +37,15 @@ const FINAL: u8 = 0x80;
 
 /// One whole frame.
 pub fn encode(opcode: Opcode, payload: &[u8]) -> Bytes {
-    let mut frame = BytesMut::with_capacity(10 + payload.len());
+    encode_parts(opcode, &[payload])
+}
+
+/// One whole frame, of a payload in parts.
+pub fn encode_parts(opcode: Opcode, payload: &[&[u8]]) -> Bytes {
+    let length = payload.iter().map(|part| part.len()).sum();
+    let mut frame = BytesMut::with_capacity(10 + length);
     frame.put_u8(FINAL | opcode as u8);
-    match payload.len() {
+    match length {
         length @ 0..=125 => frame.put_u8(length as u8),
         length @ 126..=0xFFFF => {
             frame.put_u8(126);
@@ -50,7 +56,9 @@ pub fn encode(opcode: Opcode, payload: &[u8]) -> Bytes {
             frame.put_u64(length as u64);
         }
     }
-    frame.put_slice(payload);
+    for part in payload {
+        frame.put_slice(part);
+    }
     frame.freeze()
 }
 

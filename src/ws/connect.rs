@@ -51,6 +51,10 @@ impl Dialect for StreamDialect {
         Some(frame::text(&event.body))
     }
 
+    fn encode_twin(&self, parts: &[&[u8]]) -> Option<Bytes> {
+        Some(frame::encode_parts(Opcode::Text, parts))
+    }
+
     /// `health.check` for clients that wait for it, and a ping, whose answer shows us that the peer lives.
     fn heartbeat(&self, connection: &Connection, now: wire::Timestamp) -> Vec<Bytes> {
         let check = serde_json::to_vec(&HealthCheck::new(&connection.id, now, None)).unwrap_or_default();

@@ -295,6 +295,87 @@ async fn every_event_fits(app: &App) {
     }
 }
 
+/// In JSON a control character has six bytes: names in which it means nothing have none.
+async fn names_have_no_control_characters(app: &App) {
+    let ada = app.person("ada").await;
+    channel(app, "messaging:room", &["ada"]).await;
+    let server = app.server();
+    let odd = "\u{1}";
+    for user in [json!({"teams": [odd]}), json!({"teams_role": {odd: "admin"}}), json!({"teams_role": {"red": odd}})] {
+        let mut user = user;
+        user["id"] = json!("eve");
+        assert_eq!(server.post("/users", json!({"users": {"eve": user}})).await.refused(), (400, 4));
+    }
+    for set in [json!({"team": odd}), json!({"filter_tags": [odd]})] {
+        assert_eq!(server.patch("/channels/messaging/room", json!({"set": set})).await.refused(), (400, 4));
+    }
+    for device in [json!({"id": odd}), json!({"id": "x", "hardware_id": odd})] {
+        let mut device = device;
+        device["push_provider"] = json!("apn");
+        assert_eq!(ada.post("/devices", device).await.refused(), (400, 4));
+    }
+}
+
+/// Beside the largest event, the largest channel: also then those who do not watch hear of it.
+async fn a_twin_fits(app: &App) {
+    for id in ["ada", "grace"] {
+        fill(app, id).await;
+    }
+    let server = app.server();
+    // Custom data is counted as it is, and shown as JSON.
+    let tags: Vec<String> = (0..100).map(|number| format!("{number}{}", "\"".repeat(90))).collect();
+    let teams: Vec<String> = (0..250).map(|number| format!("{number}{}", "\"".repeat(90))).collect();
+    server.post("/users", json!({"users": {"ada": {"id": "ada", "teams": teams}}})).await.ok();
+    let data =
+        json!({"created_by_id": "ada", "members": ["ada", "grace"], "filter_tags": tags, "data": "d".repeat(5_000)});
+    server.post("/channels/messaging/room/query", json!({"data": data})).await.ok();
+    server.post("/channels/messaging/room/truncate", json!({"user_id": "ada"})).await.ok();
+    let [ada, grace] = ["ada", "grace"].map(|id| app.user_at(0, id));
+    let mut absent = grace.listen().await;
+    let attachment = json!({"type": "image", "title": "x".repeat(1_000)});
+    let most = json!({"text": "語".repeat(5_000), "attachments": vec![attachment; 10], "data": "d".repeat(5_000)});
+    ada.post(SEND, json!({"message": most})).await.ok();
+    let told = absent.hear("notification.message_new").await;
+    assert!(told.to_string().len() <= 2 * EVENT_BYTES_MAX, "{} bytes", told.to_string().len());
+    assert_eq!((&told["channel"]["cid"], &told["unread_count"]), (&json!("messaging:room"), &json!(1)));
+    assert_eq!(told["channel"]["created_by"]["id"], "ada");
+}
+
+/// Little is stored, and each message shows much of others: an answer has a size all the same.
+async fn an_answer_has_a_size(app: &App) {
+    let ids: Vec<String> = (0..26).map(|number| format!("user{number}")).collect();
+    for id in &ids {
+        fill(app, id).await;
+    }
+    let members: Vec<&str> = ids.iter().map(String::as_str).collect();
+    channel(app, "messaging:room", &members).await;
+    let ada = app.user_at(0, &ids[0]);
+    let long = json!({"text": "x".repeat(5_000), "data": "d".repeat(5_000), "mentioned_users": &ids[1..],
+                      "attachments": vec![json!({"type": "image", "title": "x".repeat(1_000)}); 12]});
+    let quoted = ada.post(SEND, json!({"message": long})).await.ok()["message"]["id"].clone();
+    let mut sent = Vec::new();
+    for number in 0..80 {
+        let message = json!({"text": format!("{number}"), "quoted_message_id": quoted, "mentioned_users": &ids[1..]});
+        let answer = ada.post(SEND, json!({"message": message})).await.ok();
+        sent.push(answer["message"]["id"].as_str().unwrap().to_owned());
+    }
+    let page = json!({"state": true, "messages": {"limit": 100}});
+    let many = json!({"filter_conditions": {"cid": "messaging:room"}, "message_limit": 100});
+    for answer in [
+        ada.post("/channels/messaging/room/query", page).await,
+        ada.post("/channels", many).await,
+        ada.get(&format!("/channels/messaging/room/messages?ids={}", sent.join(","))).await,
+    ] {
+        assert!(answer.answer.text.len() <= 24 * 1024 * 1024, "{} bytes", answer.answer.text.len());
+        let body = answer.ok();
+        let messages = body.pointer("/channels/0/messages").unwrap_or(&body["messages"]).as_array().unwrap().clone();
+        let last = messages.last().unwrap();
+        assert_eq!((messages.len() >= 80, &last["text"]), (true, &json!("79")));
+        assert_eq!(last["quoted_message"]["id"], quoted);
+        assert_eq!(last["mentioned_users"].as_array().unwrap().len(), 25);
+    }
+}
+
 async fn a_user_who_muted_many_can_connect(app: &App) {
     let ids: Vec<String> = (0..150).map(|number| format!("{number:0>200}")).collect();
     let server = app.server();
@@ -552,6 +633,9 @@ on_both_engines!(
     a_long_thread_is_deleted_in_pieces,
     little_text_does_not_become_much_html,
     every_event_fits,
+    names_have_no_control_characters,
+    a_twin_fits,
+    an_answer_has_a_size,
     a_user_who_muted_many_can_connect,
     odd_bytes_are_bad_input,
     uploads_are_as_large_as_documented,

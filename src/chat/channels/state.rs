@@ -12,6 +12,7 @@ use wire::read::Read;
 use crate::access::caches::{LoadedChannel, Membership};
 use crate::access::{Action, Caller, ChannelAccess};
 use crate::chat::drafts;
+use crate::chat::render::messages::that_fit;
 use crate::chat::render::{self, People};
 use crate::ctx::Ctx;
 use crate::error::Result;
@@ -109,6 +110,7 @@ async fn load(ctx: &Ctx, caller: &Caller, channels: &[Arc<LoadedChannel>], wante
         let members = ctx.store.members_of(&keys, wanted.members).await?;
         people.extend(members.iter().map(|member| member.user_id.clone()));
         loaded.load_reads(ctx, channels, &members, viewer).await?;
+        people.extend(loaded.reads.values().flatten().map(|state| state.user_id.clone()));
         loaded.members = by_channel(members, |member| member.channel_id);
         loaded.watcher_counts = keys.iter().copied().zip(ctx.engine.presence.watcher_counts(&keys).await).collect();
         if let Some((limit, offset)) = wanted.watchers {
@@ -129,6 +131,19 @@ fn by_channel<T>(rows: Vec<T>, key: impl Fn(&T) -> i64) -> HashMap<i64, Vec<T>> 
         map.entry(key(&row)).or_default().push(row);
     }
     map
+}
+
+/// Where an answer has no room for all messages of its channels, each channel has its share for the newest.
+fn newest_that_fit(messages: Vec<Message>, channels: usize) -> Vec<Message> {
+    if that_fit(messages.iter(), limits::ANSWER_BYTES_MAX) == messages.len() {
+        return messages;
+    }
+    let mut messages = by_channel(messages, |message| message.channel_id);
+    for rows in messages.values_mut() {
+        let fit = that_fit(rows.iter().rev(), limits::ANSWER_BYTES_MAX / channels);
+        rows.drain(..rows.len() - fit);
+    }
+    messages.into_values().flatten().collect()
 }
 
 impl Loaded {
@@ -159,6 +174,7 @@ impl Loaded {
             },
             ctx.store.pinned_messages(&latest, reader, limits::PINNED_MESSAGES_MAX, ctx.clock.now()),
         )?;
+        let messages = newest_that_fit(messages, channels.len());
         let cids: HashMap<i64, Cid> =
             channels.iter().map(|channel| (channel.row.id, channel.row.cid.clone())).collect();
         let rows: Vec<Message> = messages.iter().chain(&pinned).cloned().collect();

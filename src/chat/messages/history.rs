@@ -8,12 +8,12 @@ use wire::message::{Message as Shown, MessagePage, MessageWithChannel};
 use super::load;
 use super::visibility::{self, floor_seq};
 use crate::access::{self, Action, Caller, ChannelAccess};
-use crate::chat::render::messages::Options;
+use crate::chat::render::messages::{Options, that_fit};
 use crate::chat::render::{self, People};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::limits;
-use crate::store::messages::{Bound, HistoryPage};
+use crate::store::messages::{Bound, HistoryPage, Message};
 
 /// One message, with its channel.
 ///
@@ -53,7 +53,8 @@ pub async fn get_many_messages(ctx: &Ctx, caller: &Caller, cid: &Cid, ids: &[Str
 pub async fn get_replies(ctx: &Ctx, caller: &Caller, parent_id: &str, page: &MessagePage) -> Result<Vec<Shown>> {
     let (access, parent) = load(ctx, caller, parent_id, Action::ReadChannel).await?;
     let page = history_page(ctx, &access, caller, page).await?;
-    let rows = ctx.store.replies(&parent.id, &page).await?;
+    let mut rows = ctx.store.replies(&parent.id, &page).await?;
+    shorten(&mut rows, page.bound);
     let cids = HashMap::from([(access.key(), access.cid().clone())]);
     render::messages::messages(ctx, &rows, &cids, Options::of(ctx, caller)).await
 }
@@ -69,9 +70,29 @@ pub async fn channel_page(
     page: &MessagePage,
 ) -> Result<Vec<Shown>> {
     let page = history_page(ctx, access, caller, page).await?;
-    let rows = ctx.store.history(access.key(), &page).await?;
+    let mut rows = ctx.store.history(access.key(), &page).await?;
+    shorten(&mut rows, page.bound);
     let cids = HashMap::from([(access.key(), access.cid().clone())]);
     render::messages::messages(ctx, &rows, &cids, Options::of(ctx, caller)).await
+}
+
+/// Leaves what one answer has room for, from where the page begins; the next page begins where it ends.
+fn shorten(rows: &mut Vec<Message>, bound: Bound) {
+    match bound {
+        Bound::Latest | Bound::Before { .. } => {
+            let fit = that_fit(rows.iter().rev(), limits::ANSWER_BYTES_MAX);
+            rows.drain(..rows.len() - fit);
+        }
+        Bound::After { .. } => rows.truncate(that_fit(rows.iter(), limits::ANSWER_BYTES_MAX)),
+        // Both sides alike.
+        Bound::Around(_) => {
+            while that_fit(rows.iter(), limits::ANSWER_BYTES_MAX) < rows.len() {
+                let side = rows.len().div_ceil(8);
+                rows.drain(..side);
+                rows.truncate(rows.len().saturating_sub(side));
+            }
+        }
+    }
 }
 
 /// A limit within its bounds.

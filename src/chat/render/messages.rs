@@ -7,7 +7,7 @@ use wire::message::{Message as Shown, MessageType};
 use wire::reaction::{Reaction as ShownReaction, ReactionBy, ReactionGroup, ReactionSummary};
 use wire::{Cid, Custom, Timestamp};
 
-use super::{People, html};
+use super::{People, html, weight};
 use crate::access::Caller;
 use crate::chat::messages::visibility;
 use crate::ctx::Ctx;
@@ -157,7 +157,18 @@ impl<'a> Options<'a> {
     }
 }
 
-/// Messages of any channels in the order given; `cids` names the channels.
+/// How many of these messages an answer has room for, counted from the first.
+pub fn that_fit<'a>(rows: impl Iterator<Item = &'a Message>, bytes_max: usize) -> usize {
+    let mut bytes = 0;
+    let fits = |row: &&Message| {
+        bytes += weight::message(row);
+        bytes <= bytes_max
+    };
+    rows.take_while(fits).count()
+}
+
+/// Messages of any channels in the order given; `cids` names the channels. Where they would show very much of others, people are
+/// shown with less ([`People::load_within`]), and of the messages that they quote the last ones.
 ///
 /// # Errors
 /// Postgres.
@@ -192,8 +203,18 @@ pub async fn messages(
         },
         ctx.store.author_memberships(&author_channels, &author_ids),
     )?;
-    let people = People::load(ctx, rows.iter().chain(&quoted).flat_map(people_of)).await?;
     let quoted: HashMap<&str, &Message> = quoted.iter().map(|message| (message.id.as_str(), message)).collect();
+    let quoted_by = |row: &Message| {
+        let quoted = row.quoted_id.as_deref().and_then(|id| quoted.get(id).copied());
+        quoted.filter(|quoted| quoted.channel_id == row.channel_id)
+    };
+    // One message alone shows no more than its event.
+    let bytes_max = rows.len() * limits::EVENT_BYTES_MAX;
+    let with_quotes = that_fit(rows.iter().rev().filter_map(quoted_by), bytes_max.min(limits::ANSWER_QUOTES_BYTES_MAX));
+    let mut quotes: Vec<Option<&Message>> = rows.iter().map(quoted_by).collect();
+    quotes.iter_mut().rev().filter(|quote| quote.is_some()).skip(with_quotes).for_each(|quote| *quote = None);
+    let named: Vec<String> = rows.iter().chain(quotes.iter().copied().flatten()).flat_map(people_of).collect();
+    let people = People::load_within(ctx, named, bytes_max.min(limits::ANSWER_PEOPLE_BYTES_MAX)).await?;
     let memberships: HashMap<(i64, &str), &AuthorMembership> =
         memberships.iter().map(|member| ((member.channel_id, member.user_id.as_str()), member)).collect();
     let mut own_reactions: HashMap<String, Vec<Reaction>> = HashMap::new();
@@ -203,14 +224,10 @@ pub async fn messages(
     let now = ctx.clock.now();
     let mut shown = Vec::with_capacity(rows.len());
     let mut rendered_bytes = 0;
-    for row in rows {
+    for (row, quoted) in rows.iter().zip(quotes) {
         let Some(cid) = cids.get(&row.channel_id) else { continue };
         let around = Around {
-            quoted: row
-                .quoted_id
-                .as_deref()
-                .and_then(|id| quoted.get(id).copied())
-                .filter(|quoted| quoted.channel_id == row.channel_id),
+            quoted,
             own_reactions: own_reactions.remove(&row.id).unwrap_or_default(),
             member: memberships.get(&(row.channel_id, row.user_id.as_str())).map(|member| MemberInMessage {
                 channel_role: member.channel_role.clone(),

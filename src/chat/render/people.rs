@@ -3,11 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use wire::Timestamp;
+use wire::{Custom, Timestamp};
 
-use super::users;
+use super::{users, weight};
 use crate::ctx::Ctx;
 use crate::error::Result;
+use crate::limits;
 use crate::store::Write;
 use crate::store::users::User;
 
@@ -16,18 +17,39 @@ use crate::store::users::User;
 pub struct People(HashMap<String, Arc<wire::user::User>>);
 
 impl People {
-    /// Loads users for an answer: who is online is asked for now.
+    /// Loads users for an answer: who is online is asked for now. `ids` has each of them as often as the answer shows it, so
+    /// that a large answer shows less of them ([`limits::ANSWER_PEOPLE_BYTES_MAX`]).
     ///
     /// # Errors
     /// Postgres.
     pub async fn load(ctx: &Ctx, ids: impl IntoIterator<Item = String>) -> Result<Self> {
-        let ids: Vec<String> = ids.into_iter().collect::<HashSet<_>>().into_iter().collect();
+        Self::load_within(ctx, ids, limits::ANSWER_PEOPLE_BYTES_MAX).await
+    }
+
+    /// The same within a bound of its own.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn load_within(ctx: &Ctx, ids: impl IntoIterator<Item = String>, bytes_max: usize) -> Result<Self> {
+        let mut times: HashMap<String, usize> = HashMap::new();
+        for id in ids {
+            *times.entry(id).or_default() += 1;
+        }
+        let ids: Vec<String> = times.keys().cloned().collect();
         if ids.is_empty() {
             return Ok(Self::default());
         }
         let rows = ctx.caches.users(&ids).await?;
         let online = ctx.engine.presence.online(&ids).await;
-        Ok(Self::of(rows.into_values(), |id| online.contains(id)))
+        let mut people = Self::of(rows.into_values(), |id| online.contains(id));
+        for show in [plain, bare] {
+            let bytes: usize = people.0.iter().map(|(id, user)| times[id] * weight::user(user)).sum();
+            if bytes <= bytes_max {
+                break;
+            }
+            people.0.values_mut().for_each(|user| show(Arc::make_mut(user)));
+        }
+        Ok(people)
     }
 
     /// Loads users for an event: who is online may be some seconds old, so that an event costs no question.
@@ -78,4 +100,17 @@ impl People {
     pub fn find(&self, id: &str) -> Option<Arc<wire::user::User>> {
         self.0.get(id).cloned()
     }
+}
+
+/// The user without what it, or a server, can fill at will; with its name and image.
+fn plain(user: &mut wire::user::User) {
+    user.teams = Vec::new();
+    user.teams_role = None;
+    user.custom = Custom::default();
+}
+
+/// The user's id, and the keys that clients rely on.
+fn bare(user: &mut wire::user::User) {
+    plain(user);
+    (user.name, user.image) = (None, None);
 }

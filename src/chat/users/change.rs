@@ -171,8 +171,10 @@ fn set_role(row: &mut User, role: String, author: Author) -> Result<()> {
 }
 
 fn checked_teams_role(roles: Option<BTreeMap<String, String>>) -> Result<Option<BTreeMap<String, String>>> {
-    let wrong =
-        |(team, role): (&String, &String)| team.len() > limits::TEAM_BYTES_MAX || role.len() > limits::ROLE_BYTES_MAX;
+    let wrong = |(team, role): (&String, &String)| {
+        let odd = |name: &str, bytes_max| name.len() > bytes_max || name.chars().any(char::is_control);
+        odd(team, limits::TEAM_BYTES_MAX) || odd(role, limits::ROLE_BYTES_MAX)
+    };
     match roles {
         Some(roles) if roles.len() > limits::TEAM_ROLES_MAX || roles.iter().any(wrong) => Err(Error::input(format!(
             "teams_role may name {} teams of up to {} bytes, each with a role of up to {} bytes",
@@ -188,8 +190,9 @@ fn set_teams(row: &mut User, teams: Vec<String>, author: Author) -> Result<()> {
     if author == Author::Oneself && row.teams != teams {
         return Err(Error::not_allowed("a user cannot change its own teams"));
     }
-    let wrong = teams.iter().any(|team| team.is_empty() || team.len() > limits::TEAM_BYTES_MAX || team.contains('\0'));
-    if teams.len() > limits::TEAMS_MAX || wrong {
+    let wrong =
+        |team: &String| team.is_empty() || team.len() > limits::TEAM_BYTES_MAX || team.chars().any(char::is_control);
+    if teams.len() > limits::TEAMS_MAX || teams.iter().any(wrong) {
         return Err(Error::input(format!(
             "a user may have {} teams with names of 1 to {} bytes",
             limits::TEAMS_MAX,

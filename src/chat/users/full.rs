@@ -11,6 +11,8 @@ use crate::chat::push::preferences::push_preferences_of;
 use crate::chat::render::{self, People};
 use crate::ctx::Ctx;
 use crate::error::Result;
+use crate::events::size;
+use crate::limits;
 use crate::store::mutes::UserMute;
 use crate::store::unread::Totals;
 use crate::store::users::User;
@@ -31,15 +33,22 @@ pub async fn full_users(ctx: &Ctx, caller: &Caller, rows: &[User]) -> Result<Vec
         devices_of(ctx, &open),
         push_preferences_of(ctx, &open)
     )?;
-    let full = rows.iter().map(|row| FullUser {
-        user: render::users::public(row, online.contains(&row.id)),
-        devices: devices.remove(&row.id).unwrap_or_default(),
-        mutes: mutes.remove(&row.id).unwrap_or_default(),
-        channel_mutes: channel_mutes.remove(&row.id).unwrap_or_default(),
-        push_preferences: push_preferences.remove(&row.id),
-        unread: unread.remove(&row.id).unwrap_or_default(),
-    });
-    Ok(full.collect())
+    let mut full: Vec<FullUser> = Vec::with_capacity(rows.len());
+    for row in rows {
+        let mut user = FullUser {
+            user: render::users::public(row, online.contains(&row.id)),
+            devices: devices.remove(&row.id).unwrap_or_default(),
+            mutes: mutes.remove(&row.id).unwrap_or_default(),
+            channel_mutes: channel_mutes.remove(&row.id).unwrap_or_default(),
+            push_preferences: push_preferences.remove(&row.id),
+            unread: unread.remove(&row.id).unwrap_or_default(),
+        };
+        if !(user.mutes.is_empty() && user.channel_mutes.is_empty()) {
+            size::fit(&mut user, limits::ME_BYTES_MAX)?;
+        }
+        full.push(user);
+    }
+    Ok(full)
 }
 
 /// `me`: a connected user, to itself.

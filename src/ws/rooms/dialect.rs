@@ -29,6 +29,11 @@ impl Dialect for RoomsDialect {
         Some(parcel(author, all.as_ref().map(text_frame), others.as_ref().map(text_frame)))
     }
 
+    /// This surface has no notifications.
+    fn encode_twin(&self, _: &[&[u8]]) -> Option<Bytes> {
+        None
+    }
+
     /// A ping, whose answer shows us that the peer lives. This surface has no heartbeat of its own.
     fn heartbeat(&self, _: &Connection, _: Timestamp) -> Vec<Bytes> {
         vec![for_all(frame::encode(Opcode::Ping, b""))]
