@@ -14,6 +14,8 @@ pub const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// What one HTTP connection may buffer before its headers end: above [`HEADER_BYTES_MAX`], so that the refusal is ours.
 pub const HEADER_BUFFER_BYTES_MAX: usize = 64 * 1024;
 pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may take nothing of an answer; then the connection ends. A slow line takes something all the time.
+pub const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 /// A request that takes longer is answered with code 23.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Uploads may take longer.
