@@ -11,6 +11,7 @@ pub mod health;
 pub mod host;
 pub mod middleware;
 pub mod openapi;
+pub mod patience;
 pub mod peer;
 pub mod platform;
 pub mod public_url;

@@ -14,6 +14,8 @@ pub const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// What one HTTP connection may buffer before its headers end: above [`HEADER_BYTES_MAX`], so that the refusal is ours.
 pub const HEADER_BUFFER_BYTES_MAX: usize = 64 * 1024;
 pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may take nothing of an answer; then the connection ends. A slow line takes something all the time.
+pub const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 /// A request that takes longer is answered with code 23.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Uploads may take longer.
@@ -375,6 +377,8 @@ pub const UPLOAD_NAME_BYTES_MAX: usize = 255;
 /// Fields of a form that are looked at, and the largest of those that are text.
 pub const FORM_FIELDS_MAX: usize = 16;
 pub const FORM_FIELD_BYTES_MAX: usize = 16 * 1024;
+/// What is before the first part of a form, and the headers of each part; up to a read of the socket more is in memory.
+pub const FORM_HEAD_BYTES_MAX: usize = 16 * 1024;
 /// A whole form: a file, and what is around it.
 pub const UPLOAD_FORM_BYTES_MAX: usize = UPLOAD_BYTES_MAX as usize + FORM_FIELDS_MAX * FORM_FIELD_BYTES_MAX;
 /// What one upload holds in memory before it is written: the smallest part that object stores take.

@@ -88,29 +88,39 @@ impl Drop for Unkept {
     }
 }
 
+/// That somebody may upload to a channel: asked before anything of the upload is read.
+#[derive(Clone, Copy)]
+pub struct Admission {
+    channel_id: i64,
+}
+
+/// May the caller upload here? For whom a server uploads does not matter.
+///
+/// # Errors
+/// The caller may not, or uploads are switched off.
+pub async fn admit(ctx: &Ctx, caller: &Caller, cid: &Cid) -> Result<Admission> {
+    let access = access::channel(ctx, caller, cid, Action::UploadAttachment).await?;
+    if !access.channel.config.uploads {
+        return Err(Error::new(Kind::FeatureOff, "uploads are switched off in this channel"));
+    }
+    if !caller.is_server() {
+        caller.acting()?;
+    }
+    Ok(Admission { channel_id: access.key() })
+}
+
 /// Receives a file into the object store.
 ///
 /// # Errors
-/// The caller may not, the app's rules forbid it (4), or it is too large (22).
+/// The app's rules forbid it (4), or it is too large (22).
 pub async fn receive(
     ctx: &Ctx,
-    caller: &Caller,
-    cid: Option<&Cid>,
+    admission: Admission,
     kind: UploadKind,
     name: &str,
     mime_type: Option<&str>,
     content: impl Stream<Item = Result<Bytes>>,
 ) -> Result<Received> {
-    let channel_id = match cid {
-        Some(cid) => {
-            let access = access::channel(ctx, caller, cid, Action::UploadAttachment).await?;
-            if !access.channel.config.uploads {
-                return Err(Error::new(Kind::FeatureOff, "uploads are switched off in this channel"));
-            }
-            Some(access.key())
-        }
-        None => None,
-    };
     let name = clean_name(name)?;
     let app = ctx.caches.app();
     let rules = if kind == UploadKind::Image { &app.image_upload_config } else { &app.file_upload_config };
@@ -125,7 +135,7 @@ pub async fn receive(
     let state = Writing::Part(Box::new(writer.with_max_concurrency(1)));
     let mut file = Unkept { objects: ctx.objects.clone(), key, state };
     let size_bytes = file.copy(content, size_max).await?;
-    Ok(Received { file, channel_id, name, mime_type, size_bytes })
+    Ok(Received { file, channel_id: Some(admission.channel_id), name, mime_type, size_bytes })
 }
 
 /// Makes a received file the caller's, and gives back its key: the path of its URL.

@@ -4,13 +4,18 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::middleware::slash::TrailingSlash;
+use super::patience::Patient;
 use super::peer::Peer;
 use crate::limits;
+
+/// What is beneath a request.
+pub type Socket = Patient<TcpStream>;
 
 /// Answers requests until the node drains, then finishes those that are being answered.
 pub async fn serve(listener: TcpListener, service: TrailingSlash<Router>, draining: CancellationToken) {
@@ -23,6 +28,10 @@ pub async fn serve(listener: TcpListener, service: TrailingSlash<Router>, draini
         };
         match accepted {
             Ok((stream, peer)) => {
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "TCP_NODELAY");
+                }
+                let stream: Socket = Patient::new(stream, limits::WRITE_PATIENCE);
                 let service = FromPeer { service: service.clone(), peer: Peer(peer.ip()) };
                 connections.spawn(connection(builder.clone(), stream, service, draining.clone()));
             }
@@ -45,15 +54,15 @@ fn builder() -> http1::Builder {
     builder
         .timer(TokioTimer::new())
         .header_read_timeout(limits::HEADER_READ_TIMEOUT)
-        .max_buf_size(limits::HEADER_BUFFER_BYTES_MAX)
-        .pipeline_flush(true);
+        // Also what waits to be written. Never with `pipeline_flush`, which waits for no reader.
+        .max_buf_size(limits::HEADER_BUFFER_BYTES_MAX);
     builder
 }
 
-async fn connection(builder: http1::Builder, stream: TcpStream, service: FromPeer, draining: CancellationToken) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "TCP_NODELAY");
-    }
+async fn connection<S>(builder: http1::Builder, stream: S, service: FromPeer, draining: CancellationToken)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)).with_upgrades();
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
@@ -87,5 +96,49 @@ impl tower::Service<hyper::Request<hyper::body::Incoming>> for FromPeer {
     fn call(&mut self, mut request: hyper::Request<hyper::body::Incoming>) -> Self::Future {
         request.extensions_mut().insert(self.peer);
         self.service.call(request.map(axum::body::Body::new))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use axum::http::StatusCode;
+    use axum::routing::get;
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    const REQUESTS: usize = 20_000;
+
+    /// How many of many requests are answered for a client that sends them at once and reads nothing.
+    async fn answered(request: &str, answer: (StatusCode, Vec<u8>)) -> usize {
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = count.clone();
+        let handler = move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            std::future::ready(answer.clone())
+        };
+        let router = Router::new().route("/x/", get(handler.clone()).options(handler));
+        let service = FromPeer { service: TrailingSlash(router), peer: Peer([127, 0, 0, 1].into()) };
+        let (mut client, stream) = tokio::io::duplex(64 * 1024);
+        let stream = Patient::new(stream, Duration::from_millis(50));
+        let server = tokio::spawn(connection(builder(), stream, service, CancellationToken::new()));
+        let requests = request.repeat(REQUESTS);
+        assert!(client.write_all(requests.as_bytes()).await.is_err(), "the connection was ended");
+        server.await.unwrap();
+        count.load(Ordering::Relaxed)
+    }
+
+    #[tokio::test]
+    async fn answers_that_nobody_reads_do_not_pile_up() {
+        let get = "GET /x HTTP/1.1\r\nhost: x\r\n\r\n";
+        let large = answered(get, (StatusCode::OK, vec![b'x'; 100_000])).await;
+        assert!(large < 20, "{large} large ones");
+        let options = "OPTIONS /x HTTP/1.1\r\nhost: x\r\n\r\n";
+        let empty = answered(options, (StatusCode::NO_CONTENT, Vec::new())).await;
+        assert!(empty < REQUESTS / 2, "{empty} empty ones");
     }
 }

@@ -35,6 +35,7 @@ use crate::http::error::envelope;
 use crate::http::extract::caller::{Credentials, claims, user_of};
 use crate::http::extract::query_param;
 use crate::http::rate_limits;
+use crate::http::server::Socket;
 use crate::limits;
 use crate::realtime::frame::{self, Opcode};
 use crate::realtime::{CloseReason, Connection, Dialect, DialectIndex};
@@ -156,8 +157,8 @@ async fn enter(ctx: &Arc<Ctx>, request: &Parts) -> Result<Visitor> {
 /// buffer keeps all of its 8 KiB.
 pub(crate) async fn upgraded(upgrade: OnUpgrade) -> Option<(TcpStream, Vec<u8>)> {
     let upgraded: Upgraded = upgrade.await.ok()?;
-    let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
-    Some((parts.io.into_inner(), parts.read_buf.to_vec()))
+    let parts = upgraded.downcast::<TokioIo<Socket>>().ok()?;
+    Some((parts.io.into_inner().into_inner(), parts.read_buf.to_vec()))
 }
 
 /// The whole life of a socket. What happens once is boxed, so that ten thousand idle sockets do not each hold room for it.

@@ -4,7 +4,7 @@ use millrace::store::rooms::Thing;
 use serde_json::{Value, json};
 use sqlx::Connection;
 use testkit::{App, Engine, Person, on_both_engines};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -486,6 +486,45 @@ async fn an_upload_that_breaks_off_leaves_nothing(app: &App) {
     }
 }
 
+/// Whoever may not upload is told before it sends anything, and what is around the parts of a form has a bound.
+async fn an_upload_is_refused_before_it_is_kept(app: &App) {
+    let [ada, outsider] = app.people(["ada", "outsider"]).await;
+    channel(app, "messaging:room", &["ada"]).await;
+    let preamble = "x".repeat(1024 * 1024);
+    let header = format!("--b\r\nx-long: {preamble}");
+    for (person, body, status) in [(&outsider, "", 403), (&ada, &*preamble, 400), (&ada, &*header, 400)] {
+        let request = person.client.request(reqwest::Method::POST, "/channels/messaging/room/file").build().unwrap();
+        let header = |name: &str| request.headers()[name].to_str().unwrap().to_owned();
+        let (token, kind) = (header("authorization"), header("stream-auth-type"));
+        let path = format!("{}?{}", request.url().path(), request.url().query().unwrap());
+        let mut stream = TcpStream::connect(app.base(0).strip_prefix("http://").unwrap()).await.unwrap();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: {token}\r\nstream-auth-type: {kind}\r\n\
+             content-type: multipart/form-data; boundary=b\r\ncontent-length: 50000000\r\n\r\n"
+        );
+        let (mut reader, mut writer) = stream.split();
+        let mut answer = [0; 12];
+        // The answer comes though the form goes on.
+        let write = async {
+            writer.write_all(head.as_bytes()).await.unwrap();
+            let _ = writer.write_all(body.as_bytes()).await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            read = reader.read_exact(&mut answer) => drop(read.unwrap()),
+            () = write => {}
+        }
+        assert_eq!(answer, format!("HTTP/1.1 {status}").as_bytes());
+    }
+    // An empty part, one that nobody knows, and then a file.
+    let form = reqwest::multipart::Form::new()
+        .text("empty", "")
+        .text("other", "x".repeat(100_000))
+        .part("file", reqwest::multipart::Part::bytes(vec![0; 1024 * 1024]).file_name("x.bin"));
+    let request = ada.client.request(reqwest::Method::POST, "/channels/messaging/room/file").multipart(form);
+    assert_eq!(ada.client.send(request).await.unwrap().status, 201);
+}
+
 /// Files in a directory and below.
 fn files(directory: &std::path::Path) -> usize {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
@@ -640,6 +679,7 @@ on_both_engines!(
     odd_bytes_are_bad_input,
     uploads_are_as_large_as_documented,
     an_upload_that_breaks_off_leaves_nothing,
+    an_upload_is_refused_before_it_is_kept,
     ranges_at_the_end_are_not_faults,
     a_reply_is_told_once,
     anonymous_names_cost_nothing,

@@ -1,11 +1,15 @@
 //! Uploads: multipart, streamed to where they are kept.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Poll, ready};
 
+use axum::BoxError;
+use axum::body::{Body, Bytes};
 use axum::extract::multipart::MultipartError;
 use axum::extract::{FromRequest, Multipart, Request, State};
 use axum::http::StatusCode;
-use futures_util::TryStreamExt;
+use futures_util::{Stream, TryStreamExt, stream};
 use serde::Deserialize;
 use wire::Cid;
 use wire::app::{Empty, FileUploadResponse};
@@ -55,17 +59,24 @@ async fn upload(
     if length.is_some_and(|length| length > limits::UPLOAD_FORM_BYTES_MAX) {
         return Err(too_large());
     }
+    let admission = uploads::admit(ctx, &caller, cid).await?;
     let base = public_url::base(ctx, request.headers());
     let broken = |error| broken(&error, "the form cannot be read");
+    let unread = Unread::default();
+    let request = request.map(|body| Body::from_stream(unread.watch(body.into_data_stream())));
     let mut form =
         Multipart::from_request(request, ctx).await.map_err(|_| Error::input("an upload is a multipart form"))?;
     let mut received = None;
     for _ in 0..limits::FORM_FIELDS_MAX {
+        // A part that was empty gave nothing out.
+        unread.forget();
         let Some(mut field) = form.next_field().await.map_err(broken)? else { break };
+        unread.forget();
         match field.name().unwrap_or_default() {
             "user" => {
                 let mut json = Vec::new();
                 while let Some(chunk) = field.chunk().await.map_err(broken)? {
+                    unread.forget();
                     json.extend_from_slice(&chunk);
                     if json.len() > limits::FORM_FIELD_BYTES_MAX {
                         return Err(Error::new(Kind::PayloadTooLarge, "the field user is too large"));
@@ -77,14 +88,19 @@ async fn upload(
             "file" => {
                 let name = field.file_name().unwrap_or_default().to_owned();
                 let mime_type = field.content_type().map(ToOwned::to_owned);
-                let content = field.map_err(|error| self::broken(&error, "the upload broke off"));
+                let content =
+                    field.inspect_ok(|_| unread.forget()).map_err(|error| self::broken(&error, "the upload broke off"));
                 if received.is_some() {
                     return Err(Error::input("a form uploads one file"));
                 }
-                let file = uploads::receive(ctx, &caller, Some(cid), kind, &name, mime_type.as_deref(), content);
+                let file = uploads::receive(ctx, admission, kind, &name, mime_type.as_deref(), content);
                 received = Some(file.await?);
             }
-            _ => {}
+            _ => {
+                while field.chunk().await.map_err(broken)?.is_some() {
+                    unread.forget();
+                }
+            }
         }
     }
     // For whom a server uploads may be said behind the file.
@@ -92,6 +108,41 @@ async fn upload(
     let key = uploads::keep(ctx, &caller, received).await?;
     let path = percent_encoding::utf8_percent_encode(&key, PATH);
     Ok(Reply(FileUploadResponse { file: format!("{base}{URL_PATH}{path}"), thumb_url: None }))
+}
+
+/// What a form has taken in and not given out yet: the bytes before its first part, the headers of a part. The reader of
+/// forms would keep any number of them.
+#[derive(Clone, Default)]
+struct Unread(Arc<AtomicUsize>);
+
+impl Unread {
+    /// The form gave something out, and with it let go of what was before.
+    fn forget(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
+    /// The body, a chunk at a time: the reader of forms takes whatever is there before it looks at it.
+    fn watch<E: Into<BoxError>>(
+        &self,
+        body: impl Stream<Item = std::result::Result<Bytes, E>> + Send + 'static,
+    ) -> impl Stream<Item = std::result::Result<Bytes, BoxError>> + Send + 'static {
+        let (unread, mut body, mut pause) = (self.0.clone(), Box::pin(body), false);
+        stream::poll_fn(move |context| {
+            if std::mem::take(&mut pause) {
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if unread.load(Ordering::Relaxed) > limits::FORM_HEAD_BYTES_MAX {
+                return Poll::Ready(Some(Err("too much before or between the parts of a form".into())));
+            }
+            let chunk = ready!(body.as_mut().poll_next(context));
+            if let Some(Ok(chunk)) = &chunk {
+                unread.fetch_add(chunk.len(), Ordering::Relaxed);
+                pause = true;
+            }
+            Poll::Ready(chunk.map(|chunk| chunk.map_err(Into::into)))
+        })
+    }
 }
 
 fn too_large() -> Error {
