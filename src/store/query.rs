@@ -34,10 +34,8 @@ pub(super) trait Fields {
 
 /// What became of a statement that a client's filter is in: one that Postgres stopped, because its time was over, is its author's.
 pub(super) fn refused(error: sqlx::Error) -> StoreError {
-    match error.as_database_error().and_then(|error| error.code()).as_deref() {
-        Some("57014") => StoreError::TooLong(error),
-        _ => error.into(),
-    }
+    let is_stopped = error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("57014"));
+    if is_stopped { StoreError::TooLong(error) } else { error.into() }
 }
 
 /// Writes a filter as one condition.
