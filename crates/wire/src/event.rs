@@ -244,7 +244,6 @@ pub struct SyncRequest {
 #[cfg(test)]
 mod tests {
     use serde_json::{Map, Value};
-    use utoipa::PartialSchema;
 
     use super::*;
 

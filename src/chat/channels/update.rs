@@ -224,11 +224,11 @@ fn check_allowed(caller: &Caller, access: &ChannelAccess, request: &UpdateChanne
         access.require(Action::UpdateChannel)?;
     }
     // A message that goes with a change needs no grant of its own; where nothing changes it goes with nothing.
-    let joins = !request.add_members.is_empty() && !(is_member && only_oneself(&request.add_members));
+    let stays = request.add_members.is_empty() || (is_member && only_oneself(&request.add_members));
     let leaves = !request.remove_members.is_empty() && (is_member || !only_oneself(&request.remove_members));
     let answers = request.accept_invite == Some(true) || request.reject_invite == Some(true);
     let others = [&request.invites, &request.add_moderators, &request.demote_moderators, &request.assign_roles];
-    let changes = joins
+    let changes = !stays
         || leaves
         || answers
         || others.iter().any(|members| !members.is_empty())
