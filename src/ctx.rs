@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::events::announce::Announcer;
+use crate::lanes::Lanes;
 use crate::outside::push::Pusher;
 use crate::realtime::Realtime;
 use crate::realtime::remote::Remote;
@@ -34,6 +35,7 @@ pub struct Ctx {
     pub remote: Arc<Remote>,
     pub announcer: Arc<Announcer>,
     pub objects: Arc<dyn ObjectStore>,
+    pub upload_lanes: Arc<Lanes>,
     pub pusher: Pusher,
     pub tasks: Tasks,
     /// Cancelled when the node begins to leave.

@@ -8,7 +8,7 @@
 //!   sockets), [`engine`] (what nodes share), [`store`] (Postgres, the only place with SQL), [`outside`] (other systems),
 //!   [`jobs`] (what runs beside the requests);
 //! - base: [`error`], [`clock`], [`ids`], [`snowflakes`], [`limits`], [`config`], [`telemetry`], [`tasks`],
-//!   [`ctx`].
+//!   [`lanes`], [`ctx`].
 //!
 //! Dependencies point down. [`app`] puts the parts together and is the only one that knows all of them.
 
@@ -24,6 +24,7 @@ pub mod events;
 pub mod http;
 pub mod ids;
 pub mod jobs;
+pub mod lanes;
 pub mod limits;
 pub mod outside;
 pub mod realtime;

@@ -154,13 +154,15 @@ pub const PARTITION_STATEMENT_TIME: Duration = Duration::from_mins(1);
 
 /// Writers of one channel that hold a connection: one that has the channel's lock and one that takes it next.
 pub const CHANNEL_WRITERS_MAX: usize = 2;
-/// Writers of one channel on one node, with those who wait for their turn; more are refused.
-pub const CHANNEL_WRITERS_WAITING_MAX: usize = 1_000;
+/// Queries with filters of one asker that run at the same time on one node: others have filters too, and few connections for them.
+pub const FILTERS_AT_ONCE_MAX: usize = 1;
+/// Writers of one channel on one node, or queries of one asker, with those who wait for their turn; more are refused.
+pub const LANE_PLACES_MAX: usize = 1_000;
 /// How long a writer keeps a connection waiting for the channel's lock, and how long it then leaves it to others.
 pub const CHANNEL_LOCK_PATIENCE: Duration = Duration::from_millis(100);
 pub const CHANNEL_LOCK_PAUSE: Duration = Duration::from_millis(50);
-/// How long a writer waits for its turn and the channel's lock, all in all; then its request fails.
-pub const CHANNEL_LOCK_WAIT: Duration = Duration::from_secs(5);
+/// How long somebody waits for a turn, and a writer for its turn and the channel's lock, all in all; then the request fails.
+pub const LANE_WAIT: Duration = Duration::from_secs(5);
 
 /// Messages that one group commit takes.
 pub const APPEND_BATCH_MAX: usize = 100;
@@ -383,6 +385,8 @@ pub const FORM_HEAD_BYTES_MAX: usize = 16 * 1024;
 pub const UPLOAD_FORM_BYTES_MAX: usize = UPLOAD_BYTES_MAX as usize + FORM_FIELDS_MAX * FORM_FIELD_BYTES_MAX;
 /// What one upload holds in memory before it is written: the smallest part that object stores take.
 pub const UPLOAD_PART_BYTES: usize = 5 * 1024 * 1024;
+/// Uploads of one user that run at the same time on one node; the others wait. Each holds a part and the one that is being written.
+pub const UPLOADS_AT_ONCE_MAX: usize = 4;
 /// Extensions or types in one list of the app's rules for uploads, and the length of each.
 pub const UPLOAD_RULES_MAX: usize = 100;
 pub const UPLOAD_RULE_BYTES_MAX: usize = 100;

@@ -14,7 +14,6 @@ pub mod connection;
 pub mod devices;
 pub mod drafts;
 pub mod events;
-mod lanes;
 pub mod members;
 pub mod messages;
 pub mod mutes;
@@ -37,14 +36,15 @@ use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, PgPool};
+use tokio::time::Instant;
 
 use crate::config::Secret;
 use crate::error::{Error, Kind};
+use crate::lanes::{Lane, Lanes, Turn};
 use crate::{limits, tasks, telemetry};
 
 use channels::{Creation, NewChannel};
 use connection::Patience;
-use lanes::{Lane, Lanes};
 use statement::Statement;
 pub use write::{ChannelWrite, Write};
 
@@ -57,6 +57,8 @@ pub enum StoreError {
     Unavailable(sqlx::Error),
     /// Somebody else held a lock for too long. Nothing was written; the same call may work later.
     Locked,
+    /// The same asker has too much running already. It may ask again when some of it is done.
+    Crowded,
     /// A unique constraint of this name refused the row.
     Conflict(String),
     /// What a client asked for takes longer than it may.
@@ -72,6 +74,7 @@ impl std::fmt::Display for StoreError {
         match self {
             Self::Unavailable(error) => write!(out, "postgres is not available: {error}"),
             Self::Locked => out.write_str("a lock was not to be had in time"),
+            Self::Crowded => out.write_str("too much of one asker at once"),
             Self::Conflict(constraint) => write!(out, "refused by {constraint}"),
             Self::TooLong(error) => write!(out, "a client's filter took too long: {error}"),
             Self::Inconsistent(what) => write!(out, "inconsistent data: {what}"),
@@ -113,6 +116,10 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) | StoreError::Locked => Self::unavailable(error),
+            StoreError::Crowded => {
+                Self::new(Kind::RateLimited, "too many of your queries run at once: wait for their answers")
+                    .because(error)
+            }
             StoreError::TooLong(_) => Self::new(Kind::Timeout, "the filter takes too long: narrow it").because(error),
             _ => Self::internal(error),
         }
@@ -216,13 +223,13 @@ impl Store {
     /// # Errors
     /// A migration fails, the database is newer than this program, or a table is locked for too long.
     pub async fn migrate(&self) -> Result<()> {
-        let give_up = tokio::time::Instant::now() + limits::MIGRATION_WAIT;
+        let give_up = Instant::now() + limits::MIGRATION_WAIT;
         let patience = Patience { statement: Duration::ZERO, lock: limits::DDL_LOCK_WAIT };
         loop {
             // A connection of its own for each attempt: one that failed still holds the lock against other nodes.
             let mut connection = connection::open(&self.address, patience, &[]).await?;
             match MIGRATIONS.run(&mut connection).await {
-                Err(error) if is_locked(&error) && tokio::time::Instant::now() < give_up => {
+                Err(error) if is_locked(&error) && Instant::now() < give_up => {
                     tracing::warn!(%error, "a migration waits for a lock");
                     tokio::time::sleep(limits::DDL_PAUSE).await;
                 }
@@ -276,9 +283,9 @@ impl Store {
     /// # Errors
     /// No connection, or the lock was not to be had in time.
     pub async fn write_channel(&self, channel_id: i64) -> Result<Option<ChannelWrite>> {
-        let turn = self.lanes.enter(Lane::Channel(channel_id)).await?;
+        let turn = self.lanes.enter(Lane::Channel(channel_id)).await.map_err(|_| StoreError::Locked)?;
         let lock = || async move { Write::begin_briefly(self).await?.lock_channel(channel_id).await };
-        let write = turn.when_free(lock).await?;
+        let write = when_free(&turn, lock).await?;
         Ok(write.map(|write| write.on(turn)))
     }
 
@@ -288,9 +295,9 @@ impl Store {
     /// # Errors
     /// No connection, or the lock was not to be had in time.
     pub async fn create_channel(&self, new: &NewChannel) -> Result<Option<Creation>> {
-        let turn = self.lanes.enter(Lane::New(new.cid.to_string())).await?;
+        let turn = self.lanes.enter(Lane::New(new.cid.to_string())).await.map_err(|_| StoreError::Locked)?;
         let create = || async move { Write::begin_briefly(self).await?.create_channel(new).await };
-        let creation = Box::pin(turn.when_free(create)).await?;
+        let creation = Box::pin(when_free(&turn, create)).await?;
         Ok(creation.map(|creation| creation.on(turn)))
     }
 
@@ -307,17 +314,42 @@ impl Store {
         Statement(&self.reads)
     }
 
-    /// The same for a statement that a client's filter is in.
-    fn filters(&self) -> Statement<'_> {
+    /// The same for a statement that a client's filter is in, as soon as it is its asker's turn: nobody alone has all connections.
+    async fn filters(&self, asker: Option<&str>) -> Result<(Option<Turn>, Statement<'_>)> {
         telemetry::expect_no_transaction();
+        let turn = match asker {
+            Some(asker) => {
+                let turn = self.lanes.enter(Lane::Filters(asker.into())).await;
+                Some(turn.map_err(|_| StoreError::Crowded)?)
+            }
+            None => None,
+        };
         telemetry::count_query();
-        Statement(&self.filters)
+        Ok((turn, Statement(&self.filters)))
     }
 
     /// The same for a statement that changes something: whoever asked for it is not let go before it is done.
     fn change(&self) -> Statement<'_> {
         tasks::begin();
         self.pool()
+    }
+}
+
+/// Tries to get a channel's lock, each time with a connection for a moment only, until it is free.
+///
+/// # Errors
+/// Whatever else went wrong, or it took too long.
+async fn when_free<T, F>(turn: &Turn, lock: impl Fn() -> F) -> Result<T>
+where
+    F: Future<Output = Result<T>>,
+{
+    loop {
+        match lock().await {
+            Err(StoreError::Locked) if Instant::now() < turn.give_up => {
+                tokio::time::sleep(limits::CHANNEL_LOCK_PAUSE).await;
+            }
+            done => return done,
+        }
     }
 }
 

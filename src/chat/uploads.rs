@@ -16,8 +16,10 @@ use wire::Cid;
 use wire::app::UploadConfig;
 
 use crate::access::{self, Action, Caller};
+use crate::chat::messages::policy;
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
+use crate::lanes::{Crowded, Lane, Turn};
 use crate::store::uploads::Upload;
 use crate::{ids, limits};
 
@@ -88,16 +90,16 @@ impl Drop for Unkept {
     }
 }
 
-/// That somebody may upload to a channel: asked before anything of the upload is read.
-#[derive(Clone, Copy)]
+/// That somebody may upload to a channel, and that it is their turn: asked before anything of the upload is read.
 pub struct Admission {
     channel_id: i64,
+    _turn: Option<Turn>,
 }
 
-/// May the caller upload here? For whom a server uploads does not matter.
+/// May the caller upload here? For whom a server uploads does not matter. Waits while many uploads of the caller are running.
 ///
 /// # Errors
-/// The caller may not, or uploads are switched off.
+/// The caller may not, could not write what it would attach, uploads are switched off, or too many of the caller's wait.
 pub async fn admit(ctx: &Ctx, caller: &Caller, cid: &Cid) -> Result<Admission> {
     let access = access::channel(ctx, caller, cid, Action::UploadAttachment).await?;
     if !access.channel.config.uploads {
@@ -105,8 +107,17 @@ pub async fn admit(ctx: &Ctx, caller: &Caller, cid: &Cid) -> Result<Admission> {
     }
     if !caller.is_server() {
         caller.acting()?;
+        policy::check_author(&access, caller, ctx.clock.now())?;
     }
-    Ok(Admission { channel_id: access.key() })
+    let turn = match caller.turns_shared_with() {
+        Some(uploader) => Some(ctx.upload_lanes.enter(Lane::Uploads(uploader.into())).await.map_err(crowded)?),
+        None => None,
+    };
+    Ok(Admission { channel_id: access.key(), _turn: turn })
+}
+
+fn crowded(_: Crowded) -> Error {
+    Error::new(Kind::RateLimited, "too many of your uploads run at once: wait for some of them to end")
 }
 
 /// Receives a file into the object store.
@@ -115,7 +126,7 @@ pub async fn admit(ctx: &Ctx, caller: &Caller, cid: &Cid) -> Result<Admission> {
 /// The app's rules forbid it (4), or it is too large (22).
 pub async fn receive(
     ctx: &Ctx,
-    admission: Admission,
+    admission: &Admission,
     kind: UploadKind,
     name: &str,
     mime_type: Option<&str>,
@@ -129,7 +140,7 @@ pub async fn receive(
     check_rules(rules, kind, &name, &mime_type)?;
     let size_max = if rules.size_limit == 0 { limits::UPLOAD_BYTES_MAX } else { rules.size_limit };
 
-    let key = format!("{}/{name}", ids::unguessable());
+    let key = format!("{}/{}", ids::unguessable(), name_in_key(&name));
     let writer = BufWriter::with_capacity(ctx.objects.clone(), path_of(&key), limits::UPLOAD_PART_BYTES);
     // One part is written while the next one comes.
     let state = Writing::Part(Box::new(writer.with_max_concurrency(1)));
@@ -282,6 +293,17 @@ fn clean_name(name: &str) -> Result<String> {
     Ok(clean)
 }
 
+/// As much of the end of a file's name as every file system takes: object stores escape what is beyond ASCII, three bytes for one.
+fn name_in_key(name: &str) -> &str {
+    let mut bytes = 0;
+    let fits = |(_, c): &(usize, char)| {
+        bytes += if c.is_ascii() { 1 } else { 3 * c.len_utf8() };
+        bytes <= limits::UPLOAD_NAME_BYTES_MAX
+    };
+    let start = name.char_indices().rev().take_while(fits).last().map_or(0, |(start, _)| start);
+    &name[start..]
+}
+
 fn extension_of(name: &str) -> String {
     name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase()).unwrap_or_default()
 }
@@ -322,6 +344,15 @@ mod tests {
         for name in ["", "..", "/", "   "] {
             assert!(clean_name(name).is_err(), "{name:?}");
         }
+    }
+
+    #[test]
+    fn a_name_is_as_long_as_a_file_system_takes() {
+        assert_eq!(name_in_key("photo.jpg"), "photo.jpg");
+        let long = format!("{}.png", "写".repeat(80));
+        let short = name_in_key(&long);
+        assert!(long.ends_with(short) && short.ends_with("写.png"));
+        assert!(Path::from(short).as_ref().len() <= 255 && Path::from(short).as_ref().len() > 240);
     }
 
     #[test]

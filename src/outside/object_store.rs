@@ -18,7 +18,8 @@ pub fn open(uploads: &Uploads) -> Result<Arc<dyn ObjectStore>, String> {
         Uploads::Directory(directory) => {
             make_private(directory).map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
             let store = LocalFileSystem::new_with_prefix(directory).map_err(|error| error.to_string())?;
-            Ok(Arc::new(store))
+            // Each upload has a directory of its own, which goes with it.
+            Ok(Arc::new(store.with_automatic_cleanup(true)))
         }
         Uploads::S3(settings) => s3(settings).map_err(|error| format!("uploads to S3: {error}")),
     }

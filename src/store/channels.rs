@@ -4,10 +4,10 @@ use serde_json::{Map, Value};
 use sqlx::types::Json;
 use wire::{Cid, Timestamp};
 
-use super::lanes::Turn;
 use super::write::Head;
 use super::{ChannelWrite, Result, Store, Write};
 use crate::events::Event;
+use crate::lanes::Turn;
 
 /// A channel as people set it (`channels`). Cached in every node; what changes with each message is in [`Head`].
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]

@@ -14,9 +14,9 @@ use tokio::time::timeout;
 use wire::Timestamp;
 
 use super::connection::within;
-use super::lanes::Turn;
 use super::{Result, Store};
 use crate::events::Event;
+use crate::lanes::Turn;
 use crate::{limits, tasks, telemetry};
 
 /// One transaction.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::header::{CONTENT_TYPE, HeaderName, RETRY_AFTER};
+use axum::http::header::{CONNECTION, CONTENT_TYPE, HeaderName, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
@@ -64,6 +64,10 @@ pub async fn observe(State(ctx): State<Arc<Ctx>>, mut request: Request, next: Ne
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         headers.insert(REQUEST_ID, id);
+    }
+    if failure.is_some() && operation.starts_with("Upload") {
+        // What is left of the form is not read.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if let Some(limit) = facts.limit.get() {
         add_limit(headers, limit, failure.as_ref(), ctx.clock.now().seconds());

@@ -93,7 +93,7 @@ async fn upload(
                 if received.is_some() {
                     return Err(Error::input("a form uploads one file"));
                 }
-                let file = uploads::receive(ctx, admission, kind, &name, mime_type.as_deref(), content);
+                let file = uploads::receive(ctx, &admission, kind, &name, mime_type.as_deref(), content);
                 received = Some(file.await?);
             }
             _ => {

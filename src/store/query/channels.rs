@@ -167,6 +167,8 @@ pub struct Readable {
 
 /// A query of channels.
 pub struct ChannelQuery<'a> {
+    /// Whose turn it takes ([`Store::filters`]).
+    pub asker: Option<&'a str>,
     pub filter: &'a Filter,
     pub sort: &'a [Sort],
     pub limit: i64,
@@ -182,7 +184,7 @@ impl Store {
     /// caller checks each result.
     ///
     /// # Errors
-    /// Postgres, or a filter that takes too long.
+    /// Postgres, a filter that takes too long, or too many of the asker's at once.
     pub async fn query_channels(&self, query: &ChannelQuery<'_>) -> Result<Vec<i64>> {
         let mut sql = Sql::new(
             "SELECT c.id FROM channels c JOIN channel_heads h ON h.channel_id = c.id
@@ -211,6 +213,7 @@ impl Store {
         let sort = if query.sort.is_empty() { &by_last_updated } else { query.sort };
         write_order(&mut sql, sort, &ChannelFields, "c.id DESC");
         sql.push(" LIMIT ").push_bind(query.limit).push(" OFFSET ").push_bind(query.offset);
-        sql.build_query_scalar().fetch_all(self.filters()).await.map_err(refused)
+        let (_turn, filters) = self.filters(query.asker).await?;
+        sql.build_query_scalar().fetch_all(filters).await.map_err(refused)
     }
 }

@@ -51,6 +51,8 @@ pub struct DraftPlace {
 
 /// A query of one user's drafts.
 pub struct DraftQuery<'a> {
+    /// Whose turn it takes ([`Store::filters`]).
+    pub asker: Option<&'a str>,
     pub user_id: &'a str,
     pub filter: &'a Filter,
     pub oldest_first: bool,
@@ -62,7 +64,7 @@ impl Store {
     /// Drafts in channels that are there.
     ///
     /// # Errors
-    /// Postgres, or a filter that takes too long.
+    /// Postgres, a filter that takes too long, or too many of the asker's at once.
     pub async fn query_drafts(&self, query: &DraftQuery<'_>) -> Result<Vec<Draft>> {
         let mut sql = Sql::new(
             "SELECT d.* FROM drafts d JOIN channels c ON c.id = d.channel_id AND c.deleted_at IS NULL WHERE d.user_id = ",
@@ -80,6 +82,7 @@ impl Store {
             " ORDER BY d.created_at DESC, d.channel_id DESC, d.parent_id DESC LIMIT "
         });
         sql.push_bind(query.limit);
-        sql.build_query_as().fetch_all(self.filters()).await.map_err(refused)
+        let (_turn, filters) = self.filters(query.asker).await?;
+        sql.build_query_as().fetch_all(filters).await.map_err(refused)
     }
 }

@@ -75,6 +75,8 @@ pub enum MemberBound {
 
 /// A query of a channel's members.
 pub struct MemberQuery<'a> {
+    /// Whose turn it takes ([`Store::filters`]).
+    pub asker: Option<&'a str>,
     pub channel_id: i64,
     pub filter: &'a Filter,
     pub sort: &'a [Sort],
@@ -86,7 +88,7 @@ pub struct MemberQuery<'a> {
 
 impl Store {
     /// # Errors
-    /// Postgres, or a filter that takes too long.
+    /// Postgres, a filter that takes too long, or too many of the asker's at once.
     pub async fn query_members(&self, query: &MemberQuery<'_>) -> Result<Vec<Member>> {
         let mut sql = Sql::new("SELECT m.* FROM members m LEFT JOIN users u ON u.id = m.user_id WHERE m.channel_id = ");
         sql.push_bind(query.channel_id).push(" AND ");
@@ -104,6 +106,7 @@ impl Store {
             write_order(&mut sql, query.sort, &MemberFields, "m.user_id");
         }
         sql.push(" LIMIT ").push_bind(query.limit).push(" OFFSET ").push_bind(query.offset);
-        sql.build_query_as().fetch_all(self.filters()).await.map_err(refused)
+        let (_turn, filters) = self.filters(query.asker).await?;
+        sql.build_query_as().fetch_all(filters).await.map_err(refused)
     }
 }

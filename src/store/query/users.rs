@@ -92,6 +92,8 @@ impl Fields for UserFields {
 
 /// A query of users.
 pub struct UserQuery<'a> {
+    /// Whose turn it takes ([`Store::filters`]).
+    pub asker: Option<&'a str>,
     pub filter: &'a Filter,
     pub sort: &'a [Sort],
     pub limit: i64,
@@ -101,7 +103,7 @@ pub struct UserQuery<'a> {
 
 impl Store {
     /// # Errors
-    /// Postgres, or a filter that takes too long.
+    /// Postgres, a filter that takes too long, or too many of the asker's at once.
     pub async fn query_users(&self, query: &UserQuery<'_>) -> Result<Vec<User>> {
         let mut sql = Sql::new("SELECT * FROM users u WHERE u.deleted_at IS NULL AND ");
         if !query.include_deactivated {
@@ -115,6 +117,7 @@ impl Store {
         let sort = if query.sort.is_empty() { &newest_first } else { query.sort };
         write_order(&mut sql, sort, &UserFields, "u.id");
         sql.push(" LIMIT ").push_bind(query.limit).push(" OFFSET ").push_bind(query.offset);
-        sql.build_query_as().fetch_all(self.filters()).await.map_err(refused)
+        let (_turn, filters) = self.filters(query.asker).await?;
+        sql.build_query_as().fetch_all(filters).await.map_err(refused)
     }
 }

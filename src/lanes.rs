@@ -1,36 +1,56 @@
-//! Lanes: the writers of a channel wait for each other here, before they take a connection.
+//! Lanes: those who would stand in each other's way wait for each other here, a few at a time having their turn.
 //!
-//! They wait for each other in any case, for the lock of the channel's head. If each of them did so with a connection in its hand, one
-//! locked channel would have the whole pool. So a lane lets two of them through, one that has the lock and one that takes it
-//! next, and even these give their connection back from time to time while somebody else holds the lock ([`Turn::when_free`]).
-//! A lane is there for as long as anybody is in it.
+//! The writers of a channel wait for each other in any case, for the lock of the channel's head. If each of them did so with a
+//! connection in its hand, one locked channel would have the whole pool. So a lane lets two of them through, one that has the lock and
+//! one that takes it next. One asker whose filters are slow would have all connections that filters have, one uploader all the
+//! memory: they have lanes of their own. A lane is there for as long as anybody is in it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::{Result, StoreError};
 use crate::limits;
 
 /// What a lane leads to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Lane {
+pub enum Lane {
     /// A channel, by key.
     Channel(i64),
     /// A channel that is being created, by cid.
     New(String),
+    /// What somebody's filters have become, by asker.
+    Filters(String),
+    /// Somebody's uploads, by uploader.
+    Uploads(String),
+}
+
+impl Lane {
+    /// How many have their turn at the same time.
+    fn turns(&self) -> usize {
+        match self {
+            Self::Channel(_) | Self::New(_) => limits::CHANNEL_WRITERS_MAX,
+            Self::Filters(_) => limits::FILTERS_AT_ONCE_MAX,
+            Self::Uploads(_) => limits::UPLOADS_AT_ONCE_MAX,
+        }
+    }
+
+    /// How long somebody waits for a turn.
+    fn patience(&self) -> Duration {
+        if matches!(self, Self::Uploads(_)) { limits::UPLOAD_TIMEOUT } else { limits::LANE_WAIT }
+    }
 }
 
 /// The lanes of one node.
 #[derive(Default)]
-pub(super) struct Lanes(Mutex<HashMap<Lane, Queue>>);
+pub struct Lanes(Mutex<HashMap<Lane, Queue>>);
 
 struct Queue {
     turns: Arc<Semaphore>,
     /// Those who wait and those who have their turn.
-    writers: usize,
+    places: usize,
 }
 
 /// A place in a lane, given up when it is dropped.
@@ -39,12 +59,17 @@ struct Place {
     lane: Lane,
 }
 
-/// A writer's turn.
+/// A turn, until it is dropped.
 pub struct Turn {
     _permit: OwnedSemaphorePermit,
     _place: Place,
-    give_up: Instant,
+    /// When whoever waited for it should stop waiting for what comes next.
+    pub give_up: Instant,
 }
+
+/// Too many wait, or it took too long.
+#[derive(Debug)]
+pub struct Crowded;
 
 impl Lanes {
     fn queues(&self) -> MutexGuard<'_, HashMap<Lane, Queue>> {
@@ -55,23 +80,23 @@ impl Lanes {
     ///
     /// # Errors
     /// Too many wait, or it took too long.
-    pub(super) async fn enter(self: &Arc<Self>, lane: Lane) -> Result<Turn> {
-        let give_up = Instant::now() + limits::CHANNEL_LOCK_WAIT;
+    pub async fn enter(self: &Arc<Self>, lane: Lane) -> Result<Turn, Crowded> {
+        let give_up = Instant::now() + lane.patience();
         let (place, turns) = self.queue_up(lane)?;
         match tokio::time::timeout_at(give_up, turns.acquire_owned()).await {
             Ok(Ok(permit)) => Ok(Turn { _permit: permit, _place: place, give_up }),
-            _ => Err(StoreError::Locked),
+            _ => Err(Crowded),
         }
     }
 
-    fn queue_up(self: &Arc<Self>, lane: Lane) -> Result<(Place, Arc<Semaphore>)> {
+    fn queue_up(self: &Arc<Self>, lane: Lane) -> Result<(Place, Arc<Semaphore>), Crowded> {
         let mut queues = self.queues();
-        let new = || Queue { turns: Arc::new(Semaphore::new(limits::CHANNEL_WRITERS_MAX)), writers: 0 };
+        let new = || Queue { turns: Arc::new(Semaphore::new(lane.turns())), places: 0 };
         let queue = queues.entry(lane.clone()).or_insert_with(new);
-        if queue.writers >= limits::CHANNEL_WRITERS_WAITING_MAX {
-            return Err(StoreError::Locked);
+        if queue.places >= limits::LANE_PLACES_MAX {
+            return Err(Crowded);
         }
-        queue.writers += 1;
+        queue.places += 1;
         Ok((Place { lanes: self.clone(), lane }, queue.turns.clone()))
     }
 }
@@ -80,29 +105,9 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut queues = self.lanes.queues();
         if let Some(queue) = queues.get_mut(&self.lane) {
-            queue.writers -= 1;
-            if queue.writers == 0 {
+            queue.places -= 1;
+            if queue.places == 0 {
                 queues.remove(&self.lane);
-            }
-        }
-    }
-}
-
-impl Turn {
-    /// Tries to get the channel's lock, each time with a connection for a moment only, until it is free.
-    ///
-    /// # Errors
-    /// Whatever else went wrong, or it took too long.
-    pub(super) async fn when_free<T, F>(&self, lock: impl Fn() -> F) -> Result<T>
-    where
-        F: Future<Output = Result<T>>,
-    {
-        loop {
-            match lock().await {
-                Err(StoreError::Locked) if Instant::now() < self.give_up => {
-                    tokio::time::sleep(limits::CHANNEL_LOCK_PAUSE).await;
-                }
-                done => return done,
             }
         }
     }
@@ -147,11 +152,10 @@ mod tests {
     #[tokio::test]
     async fn a_lane_that_is_full_refuses_and_others_do_not() {
         let lanes = lanes();
-        let places: Vec<_> = (0..limits::CHANNEL_WRITERS_WAITING_MAX)
-            .map(|_| lanes.queue_up(Lane::Channel(1)).map(|(place, _)| place))
-            .collect();
+        let places: Vec<_> =
+            (0..limits::LANE_PLACES_MAX).map(|_| lanes.queue_up(Lane::Channel(1)).map(|(place, _)| place)).collect();
         assert!(places.iter().all(Result::is_ok));
-        assert!(matches!(lanes.enter(Lane::Channel(1)).await, Err(StoreError::Locked)));
+        assert!(matches!(lanes.enter(Lane::Channel(1)).await, Err(Crowded)));
         assert!(lanes.enter(Lane::Channel(2)).await.is_ok());
     }
 }
