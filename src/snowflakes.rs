@@ -51,17 +51,20 @@ impl Snowflakes {
         Self { leases, clock, holder: crate::ids::unguessable(), state: Mutex::default() }
     }
 
-    /// A new id.
+    /// A new id. While the lease has run out and the engine does not answer, 22 random bits stand for the number and the count:
+    /// rather an id that is another's in one of four million milliseconds than nobody who comes in.
     ///
     /// # Errors
-    /// The lease has run out and the engine cannot be asked for another.
+    /// All numbers are taken.
     pub async fn next(&self) -> Result<u64> {
         let mut state = self.state.lock().await;
         loop {
             if let Some(id) = state.make(self.now()) {
                 return Ok(id);
             }
-            self.hold(&mut state).await?;
+            if !self.hold(&mut state).await? {
+                return Ok(state.make_at_random(self.now()));
+            }
         }
     }
 
@@ -69,8 +72,8 @@ impl Snowflakes {
         self.clock.now().micros().div_euclid(1_000)
     }
 
-    /// Takes the lease again, or another one.
-    async fn hold(&self, state: &mut State) -> Result<()> {
+    /// Takes the lease again, or another one. Not if the engine is away.
+    async fn hold(&self, state: &mut State) -> Result<bool> {
         let from = self.now().max(state.millis + 1);
         let last = state.lease.map(|lease| lease.number);
         let first = last.unwrap_or_else(|| rand::random::<u16>() % NODES);
@@ -82,10 +85,10 @@ impl Snowflakes {
                         (state.millis, state.count) = (floor, COUNT_MAX);
                     }
                     state.lease = Some(Lease { number, ceiling });
-                    return Ok(());
+                    return Ok(true);
                 }
                 Hold::Taken => {}
-                Hold::Away => return Err(Error::unavailable("no node number: the engine does not answer")),
+                Hold::Away => return Ok(false),
             }
         }
         Err(Error::unavailable("no node number: all are taken"))
@@ -106,14 +109,25 @@ impl State {
             return None;
         }
         (self.millis, self.count) = (millis, count);
-        let since = (millis - EPOCH_MILLIS) as u64;
-        Some(since << (NODE_BITS + COUNT_BITS) | u64::from(lease.number) << COUNT_BITS | u64::from(count))
+        Some(after_millis(millis) | u64::from(lease.number) << COUNT_BITS | u64::from(count))
     }
+
+    /// An id that no lease covers, of a millisecond of its own.
+    fn make_at_random(&mut self, now: i64) -> u64 {
+        (self.millis, self.count) = (now.max(self.millis + 1).max(EPOCH_MILLIS), COUNT_MAX);
+        after_millis(self.millis) | rand::random_range(0..1 << (NODE_BITS + COUNT_BITS))
+    }
+}
+
+/// The upper bits of an id.
+fn after_millis(millis: i64) -> u64 {
+    ((millis - EPOCH_MILLIS) as u64) << (NODE_BITS + COUNT_BITS)
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::time::Duration;
 
     use proptest::prelude::*;
 
@@ -142,6 +156,23 @@ mod tests {
         let ids = futures_util::future::join_all(nodes.iter().map(Snowflakes::next)).await;
         let numbers: HashSet<u64> = ids.into_iter().map(|id| id.unwrap() >> 12 & 0x3FF).collect();
         assert_eq!(numbers.len(), nodes.len());
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_is_away_keeps_nobody_out() {
+        struct Away;
+        #[async_trait::async_trait]
+        impl Leases for Away {
+            async fn hold(&self, _: u16, _: &str, _: i64, _: Duration) -> Hold {
+                Hold::Away
+            }
+        }
+        let ids = Snowflakes::new(Arc::new(Away), Clock::default());
+        let mut made = Vec::new();
+        for _ in 0..100 {
+            made.push(ids.next().await.unwrap());
+        }
+        assert!(made.is_sorted_by(|a, b| a < b) && made.iter().all(|id| *id < 1 << 63));
     }
 
     /// What may happen to a node, and to the lease it holds.
