@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 
 use sha2::{Digest, Sha256};
 
+use super::middleware::own_machine;
 use super::openapi;
 use crate::config::is_loopback;
 use crate::ctx::Ctx;
@@ -38,13 +39,14 @@ pub async fn readyz(State(ctx): State<Arc<Ctx>>) -> Response {
     }
 }
 
-/// Prometheus metrics: for whoever shows the configured token; without one for whoever reaches a node that listens on loopback.
+/// Prometheus metrics: for whoever shows the configured token; without one for programs of this machine, from a node that
+/// nobody else reaches.
 pub async fn metrics(State(ctx): State<Arc<Ctx>>, headers: HeaderMap) -> Response {
     let shown = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
     let welcome = match &ctx.config.metrics.token {
         // Compared as digests: how long that takes says nothing about the token.
         Some(token) => shown.is_some_and(|shown| Sha256::digest(shown) == Sha256::digest(token.reveal())),
-        None => is_loopback(ctx.config.listen.ip()),
+        None => is_loopback(ctx.config.listen.ip()) && own_machine::is_welcome(&headers),
     };
     if !welcome {
         return (

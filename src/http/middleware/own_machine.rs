@@ -20,7 +20,8 @@ pub async fn own_machine(request: Request, next: Next) -> Response {
     }
 }
 
-fn is_welcome(headers: &HeaderMap) -> bool {
+/// Does a call come from a program of this machine, or from a page of it?
+pub fn is_welcome(headers: &HeaderMap) -> bool {
     let says = |name: &str, word: &str| headers.get(name).is_some_and(|value| value.as_bytes() == word.as_bytes());
     // To follow a link is no call.
     let foreign_call = says("sec-fetch-site", "cross-site") && !says("sec-fetch-mode", "navigate");
