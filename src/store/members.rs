@@ -84,6 +84,10 @@ impl Member {
     pub fn is_pending(&self) -> bool {
         self.invite.as_deref() == Some("pending")
     }
+
+    pub fn has_rejected(&self) -> bool {
+        self.invite.as_deref() == Some("rejected")
+    }
 }
 
 /// What a message shows of its author's membership.

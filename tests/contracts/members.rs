@@ -85,6 +85,11 @@ async fn invited_people_decide(app: &App) {
     };
     assert_eq!((status("grace"), status("alan")), (json!("member"), json!("rejected")));
     assert_eq!(ada.post("/channels/messaging/lobby", json!({"accept_invite": true})).await.refused().0, 400);
+    // Whoever said no may be asked again, and say yes.
+    ada.post("/channels/messaging/lobby", json!({"invites": ["alan", "grace"]})).await.ok();
+    assert_eq!(his.hear("notification.invited").await["member"]["status"], "pending");
+    alan.post("/channels/messaging/lobby", json!({"accept_invite": true})).await.ok();
+    his.hear("notification.invite_accepted").await;
 }
 
 async fn moderators_are_made_by_servers(app: &App) {

@@ -1,6 +1,6 @@
 //! Who joins, leaves, is invited or changes its role, under the channel's lock; and who is told.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 use wire::Timestamp;
@@ -115,7 +115,7 @@ pub async fn check_users_exist(ctx: &Ctx, ids: impl Iterator<Item = &str>) -> Re
     Err(Error::input(format!("these users do not exist, create them first: {}", unknown.join(", "))))
 }
 
-/// Adds members. Who is a member already stays as it is.
+/// Adds members. Who is a member already stays as it is, but for who rejected an invite and is invited again.
 ///
 /// # Errors
 /// Postgres.
@@ -127,9 +127,19 @@ pub async fn add(
     hide_before: Option<Timestamp>,
 ) -> Result<i64> {
     let ids: Vec<String> = new.iter().map(|member| member.user_id.clone()).collect();
-    let existing: HashSet<String> = write.members(&ids).await?.into_iter().map(|member| member.user_id).collect();
+    let mut existing: HashMap<String, Member> =
+        write.members(&ids).await?.into_iter().map(|member| (member.user_id.clone(), member)).collect();
     let mut added = 0;
-    for member in new.iter().filter(|member| !existing.contains(&member.user_id)) {
+    for member in new {
+        if let Some(mut row) = existing.remove(&member.user_id) {
+            if member.invite.is_some() && row.has_rejected() {
+                (row.invite, row.invite_rejected_at) = (member.invite.map(Into::into), None);
+                let row = write.put_member(&row).await?;
+                tell(ctx, write, channel, "member.updated", &row).await?;
+                tell_member(ctx, write, channel, &row).await?;
+            }
+            continue;
+        }
         let mut row = member.row(write);
         if let Some(before) = hide_before {
             row.cleared_seq =
