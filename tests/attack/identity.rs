@@ -1,7 +1,6 @@
 //! Who is it, and whose is it: anonymous callers, roles, names, tokens, what development leaves open.
 
 use std::collections::HashSet;
-use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -28,12 +27,12 @@ async fn rooms(app: &App, method: Method, path: &str, token: &str, more: &[(&str
     app.stranger().client.send(request).await.expect("an answer")
 }
 
-async fn get(app: &App, path: &str, token: &str) -> Answer {
+pub async fn get(app: &App, path: &str, token: &str) -> Answer {
     rooms(app, Method::GET, path, token, &[]).await
 }
 
 /// A socket of the rooms surface that has answered once: its first frames, up to that answer.
-async fn room_socket(app: &App, path: &str) -> (Option<Socket>, Vec<Value>) {
+pub async fn room_socket(app: &App, path: &str) -> (Option<Socket>, Vec<Value>) {
     let url = format!("{}{path}", app.base(0).replacen("http", "ws", 1));
     let mut socket = Socket::dial(&url, &[]).await.expect("an upgrade");
     let heard = heard_by(&mut socket).await;
@@ -56,7 +55,7 @@ async fn heard_by(socket: &mut Socket) -> Vec<Value> {
 }
 
 /// What an ear hears until something is said in a channel that it watches.
-async fn heard_before(ear: &mut Ear, app: &App, cid: &str) -> Vec<Value> {
+pub async fn heard_before(ear: &mut Ear, app: &App, cid: &str) -> Vec<Value> {
     let marker = json!({"message": {"text": "marker", "user_id": "host"}});
     app.server().post(&format!("{}/message", path(cid)), marker).await.ok();
     let mut heard = Vec::new();
@@ -207,176 +206,6 @@ async fn nobody_gives_itself_a_role(app: &App) {
     assert_eq!(partial.refused(), (400, 4));
     // Servers choose.
     app.server().post("/channels/messaging/mine", json!({"assign_roles": bob})).await.ok();
-}
-
-/// The id of a channel that is named by its members.
-async fn distinct_id(app: &App, members: &[&str]) -> String {
-    let data = json!({"members": members, "created_by_id": members[0]});
-    let made = app.server().post("/channels/messaging/query", json!({"data": data})).await.ok();
-    made["channel"]["id"].as_str().unwrap().to_owned()
-}
-
-async fn names_made_of_members_are_not_taken_by_hand(app: &App) {
-    let [mallory, ada, _] = app.people(["mallory", "ada", "grace"]).await;
-    // What it will be called can be worked out beforehand.
-    let elsewhere = distinct_id(app, &["ada", "grace"]).await;
-    app.server().delete(&format!("/channels/messaging/{elsewhere}?hard_delete=true")).await.ok();
-    let by_hand = format!("/channels/messaging/{elsewhere}/query");
-    for members in [json!(["mallory"]), json!([]), json!(["mallory", "ada", "grace"])] {
-        assert_eq!(mallory.post(&by_hand, json!({"data": {"members": members}})).await.refused(), (403, 17));
-    }
-    // For somebody else's conversation there is a grant, and users do not have it.
-    let theirs = json!({"data": {"members": ["ada", "grace"]}});
-    assert_eq!(mallory.post(&by_hand, theirs.clone()).await.refused(), (403, 17));
-    assert_eq!(mallory.post("/channels/messaging/!mine/query", json!({})).await.refused(), (403, 17));
-    assert_eq!(mallory.post("/channels/messaging/!deleted-1/query", json!({})).await.refused(), (403, 17));
-    let with_guest = json!({"data": {"members": ["ada", "grace"], "invites": ["mallory"]}});
-    assert_eq!(ada.post("/channels/messaging/query", with_guest).await.refused(), (400, 4));
-    // Those whose name it is have it, by hand too.
-    let made = ada.post(&by_hand, theirs).await.ok();
-    assert_eq!(made["channel"]["created_by"]["id"], "ada");
-}
-
-async fn a_newcomer_inherits_nothing(app: &App) {
-    let [ada, grace, mallory] = app.people(["ada", "grace", "mallory"]).await;
-    channel(app, "livestream:show", &["ada"]).await;
-    channel(app, "messaging:lobby", &["ada", "grace"]).await;
-    let since = app.clock.now().to_string();
-    let old = ada.say("messaging:lobby", "an old secret").await["id"].as_str().unwrap().to_owned();
-    grace.post("/channels/messaging/lobby/draft", json!({"message": {"text": "unsent"}})).await.ok();
-    grace.post("/moderation/mute/channel", json!({"channel_cid": "messaging:lobby"})).await.ok();
-    let mut hers = grace.listen().await;
-    watch(&grace, "messaging:lobby").await;
-    watch(&grace, "livestream:show").await;
-    ada.delete("/channels/messaging/lobby").await.ok();
-    hers.hear("channel.deleted").await;
-    let anew = |members: Value| json!({"data": {"members": members}});
-    // The name is still its maker's.
-    for stranger in [&mallory, &grace] {
-        let taken = stranger.post("/channels/messaging/lobby/query", anew(json!([stranger.id]))).await;
-        assert_eq!(taken.refused(), (403, 17), "{}", stranger.id);
-    }
-    let made = ada.post("/channels/messaging/lobby/query", anew(json!(["ada", "mallory"]))).await.ok();
-    assert_eq!((&made["messages"], &made["channel"]["member_count"]), (&json!([]), &json!(2)));
-    // Nothing of the old one is the new one's.
-    let sync = json!({"channel_cids": ["messaging:lobby"], "last_sync_at": since});
-    let missed = mallory.post("/sync", sync).await.ok();
-    assert!(!missed.to_string().contains("secret"), "{missed:#}");
-    assert_eq!(mallory.get(&format!("/messages/{old}")).await.refused(), (404, 16));
-    // Nor is anything of the new one the old members'.
-    ada.say("messaging:lobby", "a new secret").await;
-    app.server().post("/users", json!({"users": {"host": {"id": "host"}}})).await.ok();
-    let heard = heard_before(&mut hers, app, "livestream:show").await;
-    assert!(!heard.iter().any(|event| event.to_string().contains("secret")), "{heard:#?}");
-    assert_eq!(grace.post("/channels/messaging/lobby/query", json!({})).await.refused(), (403, 17));
-    app.server().post("/channels/messaging/lobby", json!({"add_members": ["grace"]})).await.ok();
-    let state = grace.post("/channels/messaging/lobby/query", json!({"state": true})).await.ok();
-    assert_eq!((&state["draft"], &state["channel"]["muted"]), (&json!(null), &json!(false)));
-}
-
-async fn a_conversation_is_made_anew_by_those_who_have_it(app: &App) {
-    let [ada, grace] = app.people(["ada", "grace"]).await;
-    let theirs = json!({"data": {"members": ["ada", "grace"]}});
-    let id = ada.post("/channels/messaging/query", theirs.clone()).await.ok()["channel"]["id"].clone();
-    ada.delete(&format!("/channels/messaging/{}", id.as_str().unwrap())).await.ok();
-    assert_eq!(grace.post("/channels/messaging/query", theirs).await.ok()["channel"]["id"], id);
-}
-
-#[tokio::test]
-async fn a_channel_made_anew_is_new_on_every_node() {
-    let app = App::start_with(Engine::Redis, 2, &[]).await;
-    let ada = app.person("ada").await;
-    app.people(["grace", "mallory"]).await;
-    channel(&app, "messaging:lobby", &["ada", "grace"]).await;
-    channel(&app, "livestream:show", &["ada"]).await;
-    let grace = app.user_at(1, "grace");
-    let mut hers = grace.listen().await;
-    watch(&grace, "messaging:lobby").await;
-    watch(&grace, "livestream:show").await;
-    ada.delete("/channels/messaging/lobby").await.ok();
-    ada.post("/channels/messaging/lobby/query", json!({"data": {"members": ["ada", "mallory"]}})).await.ok();
-    ada.say("messaging:lobby", "a new secret").await;
-    // The other node has the old channel in its caches: it must not be believed there for a second.
-    let mallory = app.user_at(1, "mallory");
-    let state = mallory.post("/channels/messaging/lobby/query", json!({"state": true})).await.ok();
-    assert_eq!(state["messages"][0]["text"], "a new secret");
-    assert_eq!(grace.post("/channels/messaging/lobby/query", json!({})).await.refused(), (403, 17));
-    app.server().post("/users", json!({"users": {"host": {"id": "host"}}})).await.ok();
-    let heard = heard_before(&mut hers, &app, "livestream:show").await;
-    assert!(!heard.iter().any(|event| event.to_string().contains("secret")), "{heard:#?}");
-    app.stop().await;
-}
-
-/// Fills a channel with messages from below: as many as no call would be fast enough to send.
-async fn fill(app: &App) {
-    app.sql(
-        "WITH filled AS (
-             INSERT INTO messages (channel_id, seq, id, user_id, type, text, counts, counted, created_at, updated_at)
-             SELECT h.channel_id, n, 'filled-' || n, 'ada', 'regular', 'x', true, n, clock_timestamp(), clock_timestamp()
-             FROM channel_heads h, generate_series(1, 2500) n)
-         UPDATE channel_heads SET message_seq = 2500, message_count = 2500, counted = 2500",
-    )
-    .await;
-    app.sql(
-        "INSERT INTO reactions (message_id, user_id, type, score, created_at, updated_at)
-         SELECT 'filled-1', 'user-' || n, 'like', 1, now(), now() FROM generate_series(1, 1500) n",
-    )
-    .await;
-}
-
-/// Waits until nothing is left to be taken away.
-async fn all_is_gone(app: &App) {
-    let gone = async { while !app.ask("SELECT channel_id::text FROM removals").await.is_empty() {} };
-    timeout(PATIENCE, gone).await.expect("an end");
-}
-
-#[tokio::test]
-async fn what_is_deleted_is_hidden_at_once_and_gone_after_a_crash() {
-    let mut app = App::start(Engine::Memory).await;
-    let ada = app.person("ada").await;
-    channel(&app, "messaging:lobby", &["ada"]).await;
-    fill(&app).await;
-    app.server().delete("/channels/messaging/lobby?hard_delete=true").await.ok();
-    // The call did not wait for the rows, and nobody sees them.
-    assert_eq!(app.ask("SELECT count(*)::text FROM removals").await, ["1"]);
-    assert_eq!(ada.get("/messages/filled-7").await.refused(), (404, 16));
-    let anew = ada.post("/channels/messaging/lobby/query", json!({"data": {"members": ["ada"]}, "state": true})).await;
-    assert_eq!(anew.ok()["messages"], json!([]));
-    app.kill_node(0).await;
-    app.add_node().await;
-    all_is_gone(&app).await;
-    let left = app.ask(
-        "SELECT id FROM messages UNION ALL SELECT message_id FROM reactions
-         UNION ALL SELECT cid FROM channels WHERE deleted_at IS NOT NULL",
-    );
-    assert!(left.await.is_empty());
-    assert_eq!(app.ask("SELECT cid FROM channels").await, ["messaging:lobby"]);
-    app.stop().await;
-}
-
-async fn a_truncation_removes_in_pieces(app: &App) {
-    let ada = app.person("ada").await;
-    channel(app, "messaging:lobby", &["ada"]).await;
-    fill(app).await;
-    let kept = ada.say("messaging:lobby", "kept").await;
-    let before =
-        app.ask("SELECT (created_at - interval '1 microsecond')::text FROM messages ORDER BY seq DESC LIMIT 1");
-    let before = before.await[0].replace(' ', "T");
-    let before = format!("{}Z", before.split('+').next().unwrap());
-    let truncate = json!({"hard_delete": true, "truncated_at": before});
-    let answer = app.server().post("/channels/messaging/lobby/truncate", truncate).await.ok();
-    assert_eq!(answer["channel"]["cid"], "messaging:lobby");
-    assert_eq!(ada.get("/messages/filled-7").await.refused(), (404, 16));
-    assert_eq!(app.ask("SELECT message_count::text FROM channel_heads").await, ["1"]);
-    all_is_gone(app).await;
-    assert_eq!(app.ask("SELECT id FROM messages").await, [kept["id"].as_str().unwrap()]);
-    assert!(app.ask("SELECT message_id FROM reactions").await.is_empty());
-    // What is said later is not taken for something to be removed.
-    ada.say("messaging:lobby", "later").await;
-    app.server().post("/channels/messaging/lobby/truncate", json!({"hard_delete": true})).await.ok();
-    assert_eq!(app.ask("SELECT message_count::text FROM channel_heads").await, ["0"]);
-    all_is_gone(app).await;
-    assert!(app.ask("SELECT id FROM messages").await.is_empty());
 }
 
 async fn a_message_along_obeys_the_rules(app: &App) {
@@ -654,6 +483,13 @@ async fn metrics_are_not_for_everybody() {
         let app = App::start_with(Engine::Memory, 1, settings).await;
         assert_eq!(get(&app, "/metrics", token).await.status, with, "{settings:?}");
         assert_eq!(get(&app, "/metrics", "another token").await.status, without, "{settings:?}");
+        // A page that has made its name mean this machine.
+        let rebound = app.stranger().client;
+        let rebound = rebound
+            .request(Method::GET, "/metrics")
+            .header("host", "evil.example")
+            .header("origin", "http://evil.example");
+        assert_eq!(app.stranger().client.send(rebound).await.unwrap().status, 401, "{settings:?}");
         app.stop().await;
     }
 }
@@ -679,25 +515,6 @@ async fn one_address_makes_few_guests() {
     app.stop().await;
 }
 
-#[tokio::test]
-async fn uploads_are_the_nodes_alone() {
-    let app = App::start(Engine::Memory).await;
-    let uploads = std::fs::metadata(app.data_dir().join("uploads")).unwrap();
-    assert_eq!(uploads.permissions().mode() & 0o777, 0o700);
-    app.stop().await;
-}
-
-on_both_engines!(
-    somebody_anonymous_is_nobody,
-    an_anonymous_socket_hears_nothing_of_a_later_user,
-    nobody_gives_itself_a_role,
-    names_made_of_members_are_not_taken_by_hand,
-    a_newcomer_inherits_nothing,
-    a_conversation_is_made_anew_by_those_who_have_it,
-    a_truncation_removes_in_pieces,
-    a_message_along_obeys_the_rules,
-);
-
 with_rooms!(
     a_ticket_opens_a_socket_and_nothing_else,
     a_short_token_buys_no_longer_one,
@@ -708,4 +525,11 @@ with_rooms!(
     whoever_was_removed_stays_out_of_an_open_room,
     a_host_that_is_a_name_is_not_believed,
     what_clients_make_up_is_not_taken_for_ours,
+);
+
+on_both_engines!(
+    somebody_anonymous_is_nobody,
+    an_anonymous_socket_hears_nothing_of_a_later_user,
+    nobody_gives_itself_a_role,
+    a_message_along_obeys_the_rules,
 );

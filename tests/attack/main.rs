@@ -1,7 +1,8 @@
 //! What broke the server once, or would: every test here failed on the code that it was written against.
 //!
-//! A file per question: who is it, what may it still, what does one request cost, what if it stops half-way, who waits for
-//! whom, what if Redis stands still, which rule does it go round.
+//! A file per question: who is it (identity), whose name is it (names), what may it still (rights), what does one request cost
+//! (bounds, sizes, uploads), what if it stops half-way, who waits for whom (lanes, locks), what if Redis stands still, which
+//! rule does it go round.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test says no")]
 
@@ -10,12 +11,17 @@ mod halfway;
 mod identity;
 mod lanes;
 mod locks;
+mod names;
 mod redis_away;
 mod rights;
 mod rules;
+mod sizes;
+mod uploads;
 
 use serde_json::{Value, json};
 use testkit::{App, Person};
+
+const SEND: &str = "/channels/messaging/room/message";
 
 /// Makes a channel with these members, the first of whom created it.
 async fn channel(app: &App, cid: &str, members: &[&str]) -> Value {

@@ -4,15 +4,19 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::json;
+use testkit::app::API_SECRET;
+use testkit::client::user_token;
 use testkit::{App, Engine, PATIENCE, Person, Proxy, services};
 
+use crate::identity::{get, room_socket};
 use crate::{channel, watch};
 
 /// Nodes that reach Redis through a proxy.
 async fn behind_a_proxy(nodes: usize) -> (App, Proxy) {
     let proxy = Proxy::before(&services::redis_url()).await;
     let url = format!("redis://{}", proxy.address());
-    (App::start_with(Engine::Redis, nodes, &[("REDIS_URL", &url)]).await, proxy)
+    let settings = [("REDIS_URL", url.as_str()), ("MILLRACE_ROOMS__ENABLED", "true")];
+    (App::start_with(Engine::Redis, nodes, &settings).await, proxy)
 }
 
 /// Waits until a node says of itself what it is like.
@@ -97,6 +101,22 @@ async fn who_waited_in_vain_speaks_for_all() {
         }
     };
     tokio::time::timeout(PATIENCE, heard).await.expect("the bus carries again");
+    app.stop().await;
+}
+
+/// Who has not been there before comes into a room all the same.
+#[tokio::test]
+async fn rooms_take_people_in() {
+    let (app, proxy) = behind_a_proxy(1).await;
+    app.person("ada").await;
+    proxy.stall();
+    until_ready_is(&app, 0, "ready, without redis").await;
+    let token = user_token(API_SECRET, "ada");
+    let session = get(&app, "/api/connection-id/", &token).await;
+    assert!(session.body["connection_id"].as_str().is_some_and(|id| id.parse::<u64>().is_ok()), "{}", session.text);
+    assert_eq!(get(&app, "/api/rooms/general/messages/", &token).await.status, 200);
+    let (socket, heard) = room_socket(&app, &format!("/ws/general/?token={token}")).await;
+    assert!(socket.is_some(), "{heard:?}");
     app.stop().await;
 }
 

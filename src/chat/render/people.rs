@@ -31,37 +31,29 @@ impl People {
     /// # Errors
     /// Postgres.
     pub async fn load_within(ctx: &Ctx, ids: impl IntoIterator<Item = String>, bytes_max: usize) -> Result<Self> {
-        let mut times: HashMap<String, usize> = HashMap::new();
-        for id in ids {
-            *times.entry(id).or_default() += 1;
-        }
+        let times = times_of(ids);
         let ids: Vec<String> = times.keys().cloned().collect();
         if ids.is_empty() {
             return Ok(Self::default());
         }
         let rows = ctx.caches.users(&ids).await?;
         let online = ctx.engine.presence.online(&ids).await;
-        let mut people = Self::of(rows.into_values(), |id| online.contains(id));
-        for show in [plain, bare] {
-            let bytes: usize = people.0.iter().map(|(id, user)| times[id] * weight::user(user)).sum();
-            if bytes <= bytes_max {
-                break;
-            }
-            people.0.values_mut().for_each(|user| show(Arc::make_mut(user)));
-        }
-        Ok(people)
+        Ok(Self::of(rows.into_values(), |id| online.contains(id)).within(&times, bytes_max))
     }
 
-    /// Loads users for an event: who is online may be some seconds old, so that an event costs no question.
+    /// Loads users for an event, and for the answer to who caused it: who is online may be some seconds old, so that an event
+    /// costs no question. They are within what an event may have.
     ///
     /// # Errors
     /// Postgres.
     pub async fn for_event(ctx: &Ctx, ids: impl IntoIterator<Item = String>) -> Result<Self> {
-        let ids: Vec<String> = ids.into_iter().collect();
+        let times = times_of(ids);
+        let ids: Vec<String> = times.keys().cloned().collect();
         let rows = ctx.caches.users(&ids).await?;
         let elsewhere: Vec<String> = ids.into_iter().filter(|id| !ctx.realtime.is_here(id)).collect();
         let online = ctx.caches.lately_online(&elsewhere, &*ctx.engine.presence).await;
-        Ok(Self::of(rows.into_values(), |id| ctx.realtime.is_here(id) || online.contains(id)))
+        let people = Self::of(rows.into_values(), |id| ctx.realtime.is_here(id) || online.contains(id));
+        Ok(people.within(&times, limits::EVENT_BYTES_MAX))
     }
 
     /// The same while a transaction is open: users are those at hand, or asked for by the transaction itself, and who is
@@ -70,7 +62,8 @@ impl People {
     /// # Errors
     /// Postgres.
     pub async fn at_hand(ctx: &Ctx, write: &mut Write, ids: impl IntoIterator<Item = String>) -> Result<Self> {
-        let ids: Vec<String> = ids.into_iter().collect::<HashSet<_>>().into_iter().collect();
+        let times = times_of(ids);
+        let ids: Vec<String> = times.keys().cloned().collect();
         let mut rows = ctx.caches.users_at_hand(&ids).await;
         let missing: Vec<String> = ids.iter().filter(|id| !rows.contains_key(*id)).cloned().collect();
         if !missing.is_empty() {
@@ -82,7 +75,20 @@ impl People {
                 online.insert(id);
             }
         }
-        Ok(Self::of(rows.into_values(), |id| online.contains(id)))
+        let people = Self::of(rows.into_values(), |id| online.contains(id));
+        Ok(people.within(&times, limits::EVENT_BYTES_MAX))
+    }
+
+    /// With less of everybody, if they would have more bytes when each is shown as often as `times` says.
+    fn within(mut self, times: &HashMap<String, usize>, bytes_max: usize) -> Self {
+        for show in [plain, bare] {
+            let weight = |(id, user): (&String, &Arc<_>)| times.get(id).map_or(0, |times| times * weight::user(user));
+            if self.0.iter().map(weight).sum::<usize>() <= bytes_max {
+                break;
+            }
+            self.0.values_mut().for_each(|user| show(Arc::make_mut(user)));
+        }
+        self
     }
 
     fn of(rows: impl Iterator<Item = Arc<User>>, online: impl Fn(&str) -> bool) -> Self {
@@ -100,6 +106,15 @@ impl People {
     pub fn find(&self, id: &str) -> Option<Arc<wire::user::User>> {
         self.0.get(id).cloned()
     }
+}
+
+/// How often each is named.
+fn times_of(ids: impl IntoIterator<Item = String>) -> HashMap<String, usize> {
+    let mut times = HashMap::new();
+    for id in ids {
+        *times.entry(id).or_default() += 1;
+    }
+    times
 }
 
 /// The user without what it, or a server, can fill at will; with its name and image.

@@ -1,0 +1,190 @@
+//! What an upload may cost, and what is left of one that breaks off.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde_json::json;
+use testkit::{App, Engine, Person, on_both_engines};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::channel;
+
+const PATH: &str = "/channels/messaging/room/file";
+
+async fn uploads_are_as_large_as_documented(app: &App) {
+    let ada = app.person("ada").await;
+    channel(app, "messaging:room", &["ada"]).await;
+    let content: Vec<u8> = (0..8 * 1024 * 1024_u32).map(|number| number as u8).collect();
+    let url = ada.upload(PATH, "large.bin", "application/octet-stream", &content).await.ok()["file"].clone();
+    let served = reqwest::get(url.as_str().unwrap()).await.unwrap().bytes().await.unwrap();
+    assert!(served == content, "it comes back as it was");
+
+    app.server().patch("/app", json!({"file_upload_config": {"size_limit": 3 * 1024 * 1024}})).await.ok();
+    assert_eq!(ada.upload(PATH, "large.bin", "application/octet-stream", &content).await.refused(), (413, 22));
+    // What is refused leaves nothing; the first one is there.
+    while files(&app.data_dir().join("uploads")) > 1 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// An upload that a client has begun, and which is being written.
+async fn begun(app: &App, person: &Person, bytes: usize) -> TcpStream {
+    let request = person.client.request(reqwest::Method::POST, PATH).build().unwrap();
+    let header = |name: &str| request.headers()[name].to_str().unwrap().to_owned();
+    let (token, kind) = (header("authorization"), header("stream-auth-type"));
+    let path = format!("{}?{}", request.url().path(), request.url().query().unwrap());
+    let mut stream = TcpStream::connect(app.base(0).strip_prefix("http://").unwrap()).await.unwrap();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: {token}\r\nstream-auth-type: {kind}\r\n\
+         content-type: multipart/form-data; boundary=b\r\ncontent-length: {bytes}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+const FILE_FOLLOWS: &[u8] = b"--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"x.bin\"\r\n\r\n";
+
+/// Sends until there are so many files.
+async fn send_until(files_wanted: usize, stream: &mut TcpStream, uploads: &Path) {
+    stream.write_all(FILE_FOLLOWS).await.unwrap();
+    while files(uploads) < files_wanted {
+        stream.write_all(&vec![0; 1024 * 1024]).await.unwrap();
+    }
+}
+
+/// A client that hangs up in the middle leaves nothing.
+async fn an_upload_that_breaks_off_leaves_nothing(app: &App) {
+    let ada = app.person("ada").await;
+    channel(app, "messaging:room", &["ada"]).await;
+    let uploads = app.data_dir().join("uploads");
+    let mut stream = begun(app, &ada, 50_000_000).await;
+    send_until(1, &mut stream, &uploads).await;
+    drop(stream);
+    while files(&uploads) > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Each upload holds memory: of one user's a few run at the same time, and the others wait for them.
+async fn uploads_of_one_user_wait_for_each_other(app: &App) {
+    let [ada, grace] = app.people(["ada", "grace"]).await;
+    channel(app, "messaging:room", &["ada", "grace"]).await;
+    let uploads = app.data_dir().join("uploads");
+    let mut running = Vec::new();
+    for number in 1..=4 {
+        let mut stream = begun(app, &ada, 50_000_000).await;
+        send_until(number, &mut stream, &uploads).await;
+        running.push(stream);
+    }
+    let again = app.user_at(0, "ada");
+    let waiting =
+        tokio::spawn(async move { again.upload(PATH, "x.bin", "application/octet-stream", b"x").await.answer.status });
+    grace.upload(PATH, "x.bin", "application/octet-stream", b"x").await.ok();
+    assert!(!waiting.is_finished());
+    drop(running.pop());
+    assert_eq!(waiting.await.unwrap(), 201);
+}
+
+/// File systems count bytes, and object stores escape what is beyond ASCII.
+async fn long_names_are_kept(app: &App) {
+    let ada = app.person("ada").await;
+    channel(app, "messaging:room", &["ada"]).await;
+    let name = format!("{}.txt", "写".repeat(80));
+    let url = ada.upload(PATH, &name, "text/plain", b"written").await.ok()["file"].clone();
+    let served = reqwest::get(url.as_str().unwrap()).await.unwrap();
+    let disposition = served.headers()["content-disposition"].to_str().unwrap().to_owned();
+    let escaped = percent_encoding::utf8_percent_encode(&name, percent_encoding::NON_ALPHANUMERIC).to_string();
+    assert!(disposition.contains(escaped.split("%2E").next().unwrap()), "{disposition}");
+    assert_eq!(served.text().await.unwrap(), "written");
+    ada.delete(&format!("{PATH}?url={url}", url = url.as_str().unwrap())).await.ok();
+    let left = std::fs::read_dir(app.data_dir().join("uploads")).unwrap().count();
+    assert_eq!(left, 0, "no file, and no directory");
+}
+
+/// Whoever may not upload is told before it sends anything, and what is around the parts of a form has a bound.
+async fn an_upload_is_refused_before_it_is_kept(app: &App) {
+    let [ada, outsider] = app.people(["ada", "outsider"]).await;
+    channel(app, "messaging:room", &["ada"]).await;
+    let preamble = "x".repeat(1024 * 1024);
+    let header = format!("--b\r\nx-long: {preamble}");
+    for (person, body, status) in [(&outsider, "", 403), (&ada, &*preamble, 400), (&ada, &*header, 400)] {
+        let mut stream = begun(app, person, 50_000_000).await;
+        let (mut reader, mut writer) = stream.split();
+        let mut answer = Vec::new();
+        // The answer comes though the form goes on.
+        let write = async {
+            let _ = writer.write_all(body.as_bytes()).await;
+            std::future::pending::<()>().await;
+        };
+        let read = async {
+            while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
+                assert!(reader.read_buf(&mut answer).await.unwrap() > 0);
+            }
+        };
+        tokio::select! {
+            () = read => {}
+            () = write => {}
+        }
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        assert!(answer.contains("connection: close"), "{answer}");
+    }
+    // An empty part, one that nobody knows, and then a file.
+    let form = reqwest::multipart::Form::new()
+        .text("empty", "")
+        .text("other", "x".repeat(100_000))
+        .part("file", reqwest::multipart::Part::bytes(vec![0; 1024 * 1024]).file_name("x.bin"));
+    let request = ada.client.request(reqwest::Method::POST, PATH).multipart(form);
+    assert_eq!(ada.client.send(request).await.unwrap().status, 201);
+}
+
+/// Files in a directory and below.
+fn files(directory: &Path) -> usize {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| if entry.path().is_dir() { files(&entry.path()) } else { 1 }).sum()
+}
+
+async fn ranges_at_the_end_are_not_faults(app: &App) {
+    let ada = app.person("ada").await;
+    channel(app, "messaging:room", &["ada"]).await;
+    let answer = ada.upload(PATH, "five.txt", "text/plain", b"12345").await.ok();
+    let url = answer["file"].as_str().unwrap();
+    for (range, status, content_range, text) in [
+        ("bytes=4-", 206, Some("bytes 4-4/5"), "5"),
+        ("bytes=-2", 206, Some("bytes 3-4/5"), "45"),
+        ("bytes=-9", 206, Some("bytes 0-4/5"), "12345"),
+        ("bytes=1-99999999999999999999999", 206, Some("bytes 1-4/5"), "2345"),
+        ("bytes=0-1,3-4", 200, None, "12345"),
+        ("bytes=x", 200, None, "12345"),
+    ] {
+        let served = ada.client.send(reqwest::Client::new().get(url).header("range", range)).await.unwrap();
+        assert_eq!(
+            (served.status, served.header("content-range"), served.text.as_str()),
+            (status, content_range, text),
+            "{range}"
+        );
+    }
+    for range in ["bytes=5-", "bytes=9-10", "bytes=-0", "bytes=99999999999999999999999-"] {
+        let served = ada.client.send(reqwest::Client::new().get(url).header("range", range)).await.unwrap();
+        assert_eq!((served.status, served.header("content-range")), (416, Some("bytes */5")), "{range}");
+        assert_eq!(served.code(), 4);
+    }
+}
+
+#[tokio::test]
+async fn uploads_are_the_nodes_alone() {
+    let app = App::start(Engine::Memory).await;
+    let uploads = std::fs::metadata(app.data_dir().join("uploads")).unwrap();
+    assert_eq!(uploads.permissions().mode() & 0o777, 0o700);
+    app.stop().await;
+}
+
+on_both_engines!(
+    uploads_are_as_large_as_documented,
+    an_upload_that_breaks_off_leaves_nothing,
+    an_upload_is_refused_before_it_is_kept,
+    uploads_of_one_user_wait_for_each_other,
+    long_names_are_kept,
+    ranges_at_the_end_are_not_faults,
+);
