@@ -1,5 +1,6 @@
 //! Presence, watching and rules over two nodes.
 
+use millrace::clock::Clock;
 use serde_json::json;
 use testkit::{App, Engine};
 
@@ -22,6 +23,21 @@ async fn presence_is_one() {
     assert!(!ear.heard_kinds(&app.server()).await.contains(&"user.presence.changed".to_owned()));
     here.leave().await;
     assert_eq!(ear.hear("user.presence.changed").await["user"]["online"], false);
+    app.stop().await;
+}
+
+/// Nodes are as old as their machines' clocks say, and these differ.
+#[tokio::test]
+async fn a_node_whose_clock_is_ahead_takes_nobody_for_gone() {
+    let mut app = App::start_with(Engine::Redis, 1, &[]).await;
+    let ada = app.person("ada").await;
+    let _ear = ada.listen().await;
+    app.clock = Clock::default();
+    app.clock.advance_seconds(3_600);
+    let ahead = app.add_node().await;
+    let presence = &app.ctx(ahead).engine.presence;
+    assert_eq!(presence.refresh().await, [""; 0]);
+    assert!(presence.online(&["ada".into()]).await.contains("ada"));
     app.stop().await;
 }
 
