@@ -86,14 +86,27 @@ struct Told {
 
 #[derive(Deserialize)]
 struct ToldMessage {
-    id: String,
+    #[serde(flatten)]
+    name: Name,
     deleted_at: Option<Timestamp>,
-    quoted_message: Option<Quoted>,
+    quoted_message: Option<Name>,
 }
 
+/// Which message. An id alone is not enough: when a message is gone for good, its id is free, and somebody else may take it.
 #[derive(Deserialize)]
-struct Quoted {
+struct Name {
     id: String,
+    created_at: Timestamp,
+}
+
+/// The messages that the caller may see, by id.
+struct Seen<'a>(HashMap<&'a str, &'a Message>);
+
+impl Seen<'_> {
+    fn find(&self, channel: Option<i64>, name: &Name) -> Option<&Message> {
+        let row = self.0.get(name.id.as_str()).copied();
+        row.filter(|row| Some(row.channel_id) == channel && row.created_at == name.created_at)
+    }
 }
 
 /// What has become of an entry of the log.
@@ -116,14 +129,14 @@ async fn shown(
     let told = events.iter().map(|event| serde_json::from_slice::<Told>(&event.body));
     let told = told.collect::<std::result::Result<Vec<_>, _>>()?;
     let messages_told = told.iter().filter_map(|told| told.message.as_ref());
-    let ids = messages_told.flat_map(|told| [Some(&told.id), told.quoted_message.as_ref().map(|quoted| &quoted.id)]);
-    let ids: Vec<String> = ids.flatten().collect::<HashSet<_>>().into_iter().cloned().collect();
+    let ids = messages_told.flat_map(|told| [Some(&told.name), told.quoted_message.as_ref()]);
+    let ids: Vec<String> = ids.flatten().map(|name| &name.id).collect::<HashSet<_>>().into_iter().cloned().collect();
     let seen = if ids.is_empty() { Vec::new() } else { visibility::find_all(ctx, caller, &ids).await? };
-    let seen: HashMap<&str, &Message> = seen.iter().map(|row| (row.id.as_str(), row)).collect();
-    let fates: Vec<Fate> = events.iter().zip(told).map(|(event, told)| fate(&event.kind, told, &seen)).collect();
+    let seen = Seen(seen.iter().map(|row| (row.id.as_str(), row)).collect());
+    let fates: Vec<Fate> = events.iter().zip(told).map(|(event, told)| fate(event, told, &seen)).collect();
     let changed: HashSet<&str> =
         fates.iter().filter_map(|fate| if let Fate::Anew(id) = fate { Some(id.as_str()) } else { None }).collect();
-    let changed: Vec<Message> = changed.into_iter().map(|id| seen[id].clone()).collect();
+    let changed: Vec<Message> = changed.into_iter().filter_map(|id| seen.0.get(id).copied()).cloned().collect();
     // As in an event: nothing in it is the caller's own.
     let options = Options { viewer: None, ..Options::of(ctx, caller) };
     let now = messages(ctx, &changed, channels, options).await?;
@@ -142,20 +155,20 @@ async fn shown(
     Ok(shown)
 }
 
-fn fate(kind: &str, told: Told, seen: &HashMap<&str, &Message>) -> Fate {
+fn fate(event: &Event, told: Told, seen: &Seen<'_>) -> Fate {
     let Some(message) = told.message else { return Fate::AsItWas };
-    let Some(row) = seen.get(message.id.as_str()) else {
+    let Some(row) = seen.find(event.channel_id, &message.name) else {
         // That it is gone for good is all that this says, and those who have it must hear it.
-        return match kind.split('.').next() {
+        return match event.kind.split('.').next() {
             Some("message") if told.hard_delete => Fate::AsItWas,
             Some("message" | "reaction" | "notification") => Fate::Hidden,
             _ => Fate::Without,
         };
     };
-    let is_gone = |id: &str| seen.get(id).is_none_or(|row| row.deleted_at.is_some());
+    let is_gone = |quoted: Name| seen.find(event.channel_id, &quoted).is_none_or(|row| row.deleted_at.is_some());
     let deleted_since = row.deleted_at.is_some() && message.deleted_at.is_none();
-    if deleted_since || message.quoted_message.is_some_and(|quoted| is_gone(&quoted.id)) {
-        return Fate::Anew(message.id);
+    if deleted_since || message.quoted_message.is_some_and(is_gone) {
+        return Fate::Anew(message.name.id);
     }
     Fate::AsItWas
 }

@@ -128,6 +128,33 @@ async fn all_is_gone(app: &App) {
     timeout(PATIENCE, gone).await.expect("an end");
 }
 
+/// When a message is gone for good its id is free, and whoever takes it has taken nothing else.
+async fn an_id_that_was_somebody_elses_opens_nothing(app: &App) {
+    let [ada, eve, _] = app.people(["ada", "eve", "grace"]).await;
+    let state = channel(app, "messaging:room", &["ada", "grace"]).await;
+    channel(app, "messaging:hers", &["eve"]).await;
+    let say = "/channels/messaging/room/message";
+    ada.post(say, json!({"message": {"id": "first", "text": "the secret text"}})).await.ok();
+    let quote = json!({"message": {"id": "quote", "text": "as you said", "quoted_message_id": "first"}});
+    app.user_at(0, "grace").post(say, quote).await.ok();
+    let hidden = json!({"add_members": ["eve"], "hide_history": true});
+    app.server().post("/channels/messaging/room", hidden).await.ok();
+    app.server().delete("/messages/first?hard=true").await.ok();
+
+    let anew = json!({"message": {"id": "first", "text": "words in another's mouth"}});
+    eve.post("/channels/messaging/hers/message", anew.clone()).await.ok();
+    let missed = json!({"channel_cids": ["messaging:room"], "last_sync_at": state["channel"]["created_at"]});
+    let told = eve.post("/sync", missed.clone()).await.ok().to_string();
+    assert!(told.contains("message.deleted") && !told.contains("the secret text"), "{told}");
+    // The same in the channel where it was.
+    app.server().delete("/messages/first?hard=true").await.ok();
+    eve.post(say, anew).await.ok();
+    let told = eve.post("/sync", missed).await.ok().to_string();
+    assert!(told.contains("another's mouth") && !told.contains("the secret text"), "{told}");
+    let quote = ada.get("/messages/quote").await.ok();
+    assert_eq!(quote["message"]["quoted_message"], Value::Null, "{quote:#}");
+}
+
 #[tokio::test]
 async fn what_is_deleted_is_hidden_at_once_and_gone_after_a_crash() {
     let mut app = App::start(Engine::Memory).await;
@@ -178,6 +205,7 @@ async fn a_truncation_removes_in_pieces(app: &App) {
 }
 
 on_both_engines!(
+    an_id_that_was_somebody_elses_opens_nothing,
     names_made_of_members_are_not_taken_by_hand,
     a_newcomer_inherits_nothing,
     a_conversation_is_made_anew_by_those_who_have_it,

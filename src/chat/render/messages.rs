@@ -206,7 +206,7 @@ pub async fn messages(
     let quoted: HashMap<&str, &Message> = quoted.iter().map(|message| (message.id.as_str(), message)).collect();
     let quoted_by = |row: &Message| {
         let quoted = row.quoted_id.as_deref().and_then(|id| quoted.get(id).copied());
-        quoted.filter(|quoted| quoted.channel_id == row.channel_id)
+        quoted.filter(|quoted| quoted.channel_id == row.channel_id && quoted.created_at <= row.updated_at)
     };
     // One message alone shows no more than its event.
     let bytes_max = rows.len() * limits::EVENT_BYTES_MAX;
