@@ -213,6 +213,8 @@ pub const SYNC_CHANNELS_MAX: usize = 255;
 
 // ---- Revocation
 
+/// For how long it is taken as given who a caller is and what it may: rights that have been taken end within a second.
+pub const PROOF_LIFE: Duration = Duration::from_millis(500);
 /// Connections whose rights are checked with one question to Postgres, and before others have a turn.
 pub const RECHECK_BATCH: usize = 500;
 /// When rights that could not be checked are checked again: sockets end within five seconds of their rights.

@@ -278,12 +278,19 @@ impl Store {
         Write::begin(self).await
     }
 
-    /// A transaction that holds the lock of a channel; `None` if there is no such channel.
+    /// A turn among the writers of a channel.
+    ///
+    /// # Errors
+    /// There are too many, or it took too long.
+    pub async fn turn_to_write(&self, channel_id: i64) -> Result<Turn> {
+        self.lanes.enter(Lane::Channel(channel_id)).await.map_err(|_| StoreError::Locked)
+    }
+
+    /// A transaction that holds the lock of a channel, for whoever has its turn; `None` if there is no such channel.
     ///
     /// # Errors
     /// No connection, or the lock was not to be had in time.
-    pub async fn write_channel(&self, channel_id: i64) -> Result<Option<ChannelWrite>> {
-        let turn = self.lanes.enter(Lane::Channel(channel_id)).await.map_err(|_| StoreError::Locked)?;
+    pub async fn write_channel(&self, channel_id: i64, turn: Turn) -> Result<Option<ChannelWrite>> {
         let lock = || async move { Write::begin_briefly(self).await?.lock_channel(channel_id).await };
         let write = when_free(&turn, lock).await?;
         Ok(write.map(|write| write.on(turn)))

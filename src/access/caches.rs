@@ -56,6 +56,12 @@ impl LoadedChannel {
     pub fn grants(&self) -> &Grants {
         self.own_grants.as_ref().unwrap_or(&self.kind.grants)
     }
+
+    /// What decides who may do what here, beside its members and their users.
+    pub(super) fn rules(&self) -> impl PartialEq {
+        let Channel { frozen, disabled, created_by, deleted_at, .. } = &self.row;
+        (self.grants().clone(), *frozen, *disabled, created_by.clone(), deleted_at.is_some())
+    }
 }
 
 /// A membership as far as access and sending ask for it. Read positions change with every message and are never cached.
@@ -69,6 +75,13 @@ pub struct Membership {
     pub muted: bool,
     pub muted_until: Option<Timestamp>,
     pub cleared_seq: i64,
+}
+
+impl Membership {
+    /// What decides what a member may do.
+    pub(super) fn rights(&self) -> impl PartialEq {
+        (self.channel_role.clone(), self.banned, self.shadow_banned, self.ban_expires)
+    }
 }
 
 impl From<&Member> for Membership {

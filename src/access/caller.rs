@@ -28,6 +28,8 @@ const ANONYMOUS_PREFIX: &str = "!anon-";
 pub struct Caller {
     standing: Standing,
     user: Option<Arc<User>>,
+    /// See [`Caller::as_of`].
+    as_of: Option<u64>,
 }
 
 /// What a caller has proved.
@@ -44,13 +46,39 @@ enum Standing {
 impl Caller {
     /// A server, as nobody in particular.
     pub fn server() -> Self {
-        Self { standing: Standing::Server, user: None }
+        Self { standing: Standing::Server, user: None, as_of: None }
     }
 
     /// A user, or somebody anonymous: the id says which.
     pub fn client(user: Arc<User>) -> Self {
         let is_anonymous = user.id.starts_with(ANONYMOUS_PREFIX);
-        Self { standing: if is_anonymous { Standing::Anonymous } else { Standing::User }, user: Some(user) }
+        let standing = if is_anonymous { Standing::Anonymous } else { Standing::User };
+        Self { standing, user: Some(user), as_of: None }
+    }
+
+    /// The same, with what the caches had forgotten ([`crate::access::Caches::forgotten`]) before it was known who the caller is.
+    pub fn as_of(self, forgotten: u64) -> Self {
+        Self { as_of: Some(forgotten), ..self }
+    }
+
+    /// May something have changed since it was known who the caller is? Where that is not known, it may.
+    pub fn may_have_changed(&self, ctx: &Ctx) -> bool {
+        self.as_of != Some(ctx.caches.forgotten())
+    }
+
+    /// Has the other the same standing, and its user the same rights?
+    pub fn has_the_rights_of(&self, other: &Self) -> bool {
+        let same = |one: &User, other: &User| {
+            (&one.id, &one.role, &one.teams, &one.teams_role)
+                == (&other.id, &other.role, &other.teams, &other.teams_role)
+                && (one.banned, one.shadow_banned, one.ban_expires)
+                    == (other.banned, other.shadow_banned, other.ban_expires)
+        };
+        self.standing == other.standing
+            && match (&self.user, &other.user) {
+                (Some(one), Some(other)) => same(one, other),
+                (one, other) => self.is_server() || (one.is_none() && other.is_none()),
+            }
     }
 
     /// Somebody without a token, under the name that it gave itself. The same name is the same id on a socket and in a call, so
@@ -82,7 +110,7 @@ impl Caller {
 
     /// The same caller with its user as Postgres knows it now. Somebody anonymous is nowhere but in the request.
     pub fn with_user(&self, user: Arc<User>) -> Self {
-        if self.is_anonymous() { self.clone() } else { Self { standing: self.standing, user: Some(user) } }
+        if self.is_anonymous() { self.clone() } else { Self { user: Some(user), ..self.clone() } }
     }
 
     pub fn user(&self) -> Option<&Arc<User>> {
@@ -146,7 +174,7 @@ impl Caller {
             };
         }
         // Boxed: clients never come here, and every handler's future would be larger for it.
-        Ok(Self { standing: Standing::Server, user: Some(Box::pin(known_user(ctx, id)).await?) })
+        Ok(Self { user: Some(Box::pin(known_user(ctx, id)).await?), ..self })
     }
 }
 

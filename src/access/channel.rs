@@ -17,11 +17,11 @@ pub struct ChannelAccess {
     pub channel: Arc<LoadedChannel>,
     /// The caller's membership, if it is a user and a member.
     pub membership: Option<Arc<Membership>>,
-    user: Option<Arc<User>>,
+    caller: Caller,
     /// Nothing is checked: a server, or an app without permission checks.
     unchecked: bool,
-    /// Whatever is granted, somebody anonymous only reads.
-    only_reads: bool,
+    /// What the caches had forgotten before all this was known.
+    as_of: u64,
 }
 
 /// Loads a channel in which the caller may do this.
@@ -88,18 +88,49 @@ impl ChannelAccess {
     /// # Errors
     /// Postgres.
     pub async fn load(ctx: &Ctx, caller: &Caller, channel: Arc<LoadedChannel>) -> Result<Self> {
+        let as_of = ctx.caches.forgotten();
         let membership = match caller.user_id() {
             Some(user) => ctx.caches.membership(channel.row.id, user).await?,
             None => None,
         };
-        Ok(Self::of(ctx, caller, channel, membership))
+        Ok(Self { as_of, ..Self::of(ctx, caller, channel, membership) })
     }
 
     /// The same when the membership is known.
     pub fn of(ctx: &Ctx, caller: &Caller, channel: Arc<LoadedChannel>, membership: Option<Arc<Membership>>) -> Self {
         let unchecked = caller.is_server() || ctx.caches.app().disable_permissions_checks;
-        let only_reads = caller.is_anonymous();
-        Self { channel, membership, user: caller.user().cloned(), unchecked, only_reads }
+        Self { channel, membership, caller: caller.clone(), unchecked, as_of: ctx.caches.forgotten() }
+    }
+
+    /// Does what the caller was allowed rest on what is still so? For whoever has waited meanwhile.
+    ///
+    /// # Errors
+    /// The channel is gone, or something has changed that decides what the caller may do: asked again, it is answered by what is so
+    /// now.
+    pub async fn check_again(&self, ctx: &Ctx) -> Result<()> {
+        if self.unchecked || (ctx.caches.forgotten() == self.as_of && !self.caller.may_have_changed(ctx)) {
+            return Ok(());
+        }
+        let channel = ctx.caches.channel_by_key(self.key()).await?;
+        let user = match self.user_id() {
+            Some(id) => ctx.caches.user(id).await?,
+            None => None,
+        };
+        let caller = user.map_or_else(|| self.caller.clone(), |user| self.caller.with_user(user));
+        let same = match channel {
+            Some(channel) => {
+                let now = Self::load(ctx, &caller, channel).await?;
+                now.channel.rules() == self.channel.rules()
+                    && now.membership.as_deref().map(Membership::rights)
+                        == self.membership.as_deref().map(Membership::rights)
+                    && caller.has_the_rights_of(&self.caller)
+            }
+            None => false,
+        };
+        if same {
+            return Ok(());
+        }
+        Err(Error::not_allowed("what may be done here has just changed: try again"))
     }
 
     pub fn key(&self) -> i64 {
@@ -111,7 +142,7 @@ impl ChannelAccess {
     }
 
     pub fn user_id(&self) -> Option<&str> {
-        self.user.as_ref().map(|user| user.id.as_str())
+        self.caller.user_id()
     }
 
     /// Are permissions not checked at all?
@@ -121,24 +152,24 @@ impl ChannelAccess {
 
     /// May the caller do this with the channel?
     pub fn allows(&self, action: Action) -> bool {
-        let owner = self.user.as_ref().is_some_and(|user| self.channel.row.created_by.as_deref() == Some(&user.id));
+        let owner = self.user_id().is_some_and(|user| self.channel.row.created_by.as_deref() == Some(user));
         self.allows_with(action, owner)
     }
 
     /// May the caller do this with something in the channel that somebody wrote?
     pub fn allows_with_thing_of(&self, action: Action, author: &str) -> bool {
-        let owner = self.user.as_ref().is_some_and(|user| user.id == author);
+        let owner = self.user_id() == Some(author);
         self.allows_with(action, owner)
     }
 
     fn allows_with(&self, action: Action, owner: bool) -> bool {
-        if self.only_reads && !action.only_reads() {
+        if self.caller.is_anonymous() && !action.only_reads() {
             return false;
         }
         if self.unchecked {
             return true;
         }
-        let user_role = self.user.as_ref().map(|user| user.role.as_str());
+        let user_role = self.caller.user().map(|user| user.role.as_str());
         let channel_role = self.membership.as_ref().map(|membership| membership.channel_role.as_str());
         self.channel.grants().allow(user_role.into_iter().chain(channel_role), action, owner)
     }
@@ -169,7 +200,7 @@ impl ChannelAccess {
     }
 
     fn refusal(&self, action: Action) -> Error {
-        let user = self.user.as_ref();
+        let user = self.caller.user();
         Error::not_allowed(format!(
             "User '{}' with role {} is not allowed to perform action {} in scope '{}'",
             user.map_or("", |user| &user.id),

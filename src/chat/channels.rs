@@ -14,8 +14,8 @@ use serde_json::{Map, Value};
 use wire::Timestamp;
 use wire::event::ChannelFields;
 
-use crate::access::Caller;
 use crate::access::caches::LoadedChannel;
+use crate::access::{Caller, ChannelAccess};
 use crate::chat::custom;
 use crate::chat::render::{self, People};
 use crate::ctx::Ctx;
@@ -42,14 +42,16 @@ pub(in crate::chat) fn event_with_channel(
 /// `None` if there is no such channel any more.
 ///
 /// # Errors
-/// Postgres.
+/// Postgres, or the caller has lost what it was allowed while it waited for its turn.
 pub(in crate::chat) async fn lock(
     ctx: &Ctx,
-    channel: &LoadedChannel,
+    access: &ChannelAccess,
     named: impl IntoIterator<Item = String>,
 ) -> Result<Option<ChannelWrite>> {
-    People::for_event(ctx, render::channels::people_of(channel).chain(named)).await?;
-    Ok(ctx.store.write_channel(channel.row.id).await?)
+    People::for_event(ctx, render::channels::people_of(&access.channel).chain(named)).await?;
+    let turn = ctx.store.turn_to_write(access.key()).await?;
+    access.check_again(ctx).await?;
+    Ok(ctx.store.write_channel(access.key(), turn).await?)
 }
 
 /// The people whom a channel and a change of it name, for an event that its transaction writes.

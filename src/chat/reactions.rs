@@ -121,7 +121,7 @@ async fn lock_message(ctx: &Ctx, access: &ChannelAccess, message: &Message, user
     let message_id = &message.id;
     let named = render::messages::people_of(message).into_iter().chain([user.to_owned()]);
     let missing = || Error::not_found(format!("message with id {message_id} doesn't exist"));
-    let mut write = lock(ctx, &access.channel, named).await?.ok_or_else(missing)?;
+    let mut write = lock(ctx, access, named).await?.ok_or_else(missing)?;
     write.message(message_id).await?.filter(|message| message.deleted_at.is_none()).ok_or_else(missing)?;
     Ok(write)
 }

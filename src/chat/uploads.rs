@@ -15,7 +15,7 @@ use tokio::io::AsyncWriteExt;
 use wire::Cid;
 use wire::app::UploadConfig;
 
-use crate::access::{self, Action, Caller};
+use crate::access::{self, Action, Caller, ChannelAccess};
 use crate::chat::messages::policy;
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
@@ -58,7 +58,6 @@ const IMAGES: &[&str] = &["avif", "bmp", "gif", "heic", "heif", "jpeg", "jpg", "
 /// A file that has been received and belongs to nobody yet. It is deleted if nobody keeps it.
 pub struct Received {
     file: Unkept,
-    channel_id: Option<i64>,
     name: String,
     mime_type: String,
     size_bytes: i64,
@@ -92,7 +91,7 @@ impl Drop for Unkept {
 
 /// That somebody may upload to a channel, and that it is their turn: asked before anything of the upload is read.
 pub struct Admission {
-    channel_id: i64,
+    access: ChannelAccess,
     _turn: Option<Turn>,
 }
 
@@ -113,7 +112,7 @@ pub async fn admit(ctx: &Ctx, caller: &Caller, cid: &Cid) -> Result<Admission> {
         Some(uploader) => Some(ctx.upload_lanes.enter(Lane::Uploads(uploader.into())).await.map_err(crowded)?),
         None => None,
     };
-    Ok(Admission { channel_id: access.key(), _turn: turn })
+    Ok(Admission { access, _turn: turn })
 }
 
 fn crowded(_: Crowded) -> Error {
@@ -126,7 +125,6 @@ fn crowded(_: Crowded) -> Error {
 /// The app's rules forbid it (4), or it is too large (22).
 pub async fn receive(
     ctx: &Ctx,
-    admission: &Admission,
     kind: UploadKind,
     name: &str,
     mime_type: Option<&str>,
@@ -146,16 +144,18 @@ pub async fn receive(
     let state = Writing::Part(Box::new(writer.with_max_concurrency(1)));
     let mut file = Unkept { objects: ctx.objects.clone(), key, state };
     let size_bytes = file.copy(content, size_max).await?;
-    Ok(Received { file, channel_id: Some(admission.channel_id), name, mime_type, size_bytes })
+    Ok(Received { file, name, mime_type, size_bytes })
 }
 
 /// Makes a received file the caller's, and gives back its key: the path of its URL.
 ///
 /// # Errors
-/// A server that acts for nobody.
-pub async fn keep(ctx: &Ctx, caller: &Caller, received: Received) -> Result<String> {
-    let Received { mut file, channel_id, name, mime_type, size_bytes } = received;
+/// A server that acts for nobody; a caller who may no longer upload here.
+pub async fn keep(ctx: &Ctx, caller: &Caller, admission: &Admission, received: Received) -> Result<String> {
+    let Received { mut file, name, mime_type, size_bytes } = received;
     let user_id = caller.acting()?.id.clone();
+    admission.access.check_again(ctx).await?;
+    let channel_id = Some(admission.access.key());
     let upload = Upload { key: file.key.clone(), channel_id, user_id, name, mime_type, size_bytes };
     ctx.store.insert_upload(&upload).await?;
     file.state = Writing::Kept;

@@ -3,6 +3,7 @@
 pub mod body;
 pub mod caller;
 pub mod params;
+pub mod proof;
 
 pub use body::Body;
 pub use caller::Auth;

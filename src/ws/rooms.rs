@@ -156,17 +156,19 @@ async fn attend(
     outcome
 }
 
-/// Gives signs of life of the session for as long as the peer gives them.
+/// Gives signs of life of the session for as long as the peer gives them and the session has not ended.
 async fn keep_alive(ctx: &Ctx, queue: &SocketQueue, session: u64, user: &str) {
     let mut tick = tokio::time::interval(limits::SESSION_RENEWAL);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     tick.tick().await;
     loop {
         tick.tick().await;
-        if queue.silent_for() <= limits::SESSION_LIFE {
-            renew_session(ctx, session, user).await;
+        if queue.silent_for() <= limits::SESSION_LIFE && !renew_session(ctx, session, user).await {
+            break;
         }
     }
+    // What says that it has ended is forgotten sooner than the socket goes.
+    std::future::pending::<()>().await;
 }
 
 /// An error as a frame.

@@ -56,7 +56,11 @@ async fn heard_by(socket: &mut Socket) -> Vec<Value> {
 
 /// What an ear hears until something is said in a channel that it watches.
 pub async fn heard_before(ear: &mut Ear, app: &App, cid: &str) -> Vec<Value> {
-    let marker = json!({"message": {"text": "marker", "user_id": "host"}});
+    heard_before_by(ear, app, cid, "host").await
+}
+
+async fn heard_before_by(ear: &mut Ear, app: &App, cid: &str, author: &str) -> Vec<Value> {
+    let marker = json!({"message": {"text": "marker", "user_id": author}});
     app.server().post(&format!("{}/message", path(cid)), marker).await.ok();
     let mut heard = Vec::new();
     loop {
@@ -367,6 +371,40 @@ async fn whoever_was_removed_stays_out_of_an_open_room(app: &App) {
     assert_eq!(get(app, "/api/rooms/general/messages/", &mallory).await.status, 200);
 }
 
+/// A socket that was made to stop hearing a room hears it again when it asks again.
+async fn a_room_is_heard_again(app: &App) {
+    let [host, ada] = app.people(["host", "ada"]).await;
+    channel(app, "messaging:lobby", &["host", "ada"]).await;
+    let (socket, _) = room_socket(app, &format!("/ws/?token={}", user_token(API_SECRET, &ada.id))).await;
+    let mut socket = socket.unwrap();
+    let watch = json!({"type": "channel.watch", "cid": "messaging:lobby"}).to_string();
+    for text in ["first", "again"] {
+        socket.say(&watch).await.unwrap();
+        assert!(heard_by(&mut socket).await.iter().any(|frame| frame["type"] == "initialized"));
+        host.say("messaging:lobby", text).await;
+        let hears = async { while socket.next().await.unwrap()["message"]["text"] != text {} };
+        timeout(PATIENCE, hears).await.unwrap_or_else(|_| panic!("{text} is heard"));
+        app.server().post("/channels/messaging/lobby", json!({"remove_members": ["ada"]})).await.ok();
+        app.server().post("/channels/messaging/lobby", json!({"add_members": ["ada"]})).await.ok();
+    }
+}
+
+/// To edit is to type: whoever may not write says nothing by it.
+async fn an_editing_state_is_no_message(app: &App) {
+    let [_, eve, grace] = app.people(["ada", "eve", "grace"]).await;
+    channel(app, "messaging:lobby", &["ada", "eve", "grace"]).await;
+    let mut ear = grace.listen().await;
+    watch(&grace, "messaging:lobby").await;
+    app.sql("UPDATE members SET banned = true WHERE user_id = 'eve'").await;
+    let token = user_token(API_SECRET, &eve.id);
+    let state = json!({"cid": "messaging:lobby", "draft_update": 1, "cursor": {"text": "I am banned and still talk"}});
+    let url = format!("{}/api/editing-audit-state/", app.base(0));
+    let request = reqwest::Client::new().post(url).bearer_auth(token).json(&state);
+    assert!(app.stranger().client.send(request).await.unwrap().is_success());
+    let heard = heard_before_by(&mut ear, app, "messaging:lobby", "ada").await;
+    assert!(heard.iter().all(|event| event["type"] != "editing.state"), "{heard:#?}");
+}
+
 async fn a_host_that_is_a_name_is_not_believed(app: &App) {
     let token = user_token(API_SECRET, "ada");
     let answer = rooms(app, Method::GET, "/api/ws-auth/", &token, &[("host", "evil.example")]).await;
@@ -523,6 +561,8 @@ with_rooms!(
     a_disabled_room_takes_nobody_in,
     a_restored_message_is_its_authors_to_say,
     whoever_was_removed_stays_out_of_an_open_room,
+    a_room_is_heard_again,
+    an_editing_state_is_no_message,
     a_host_that_is_a_name_is_not_believed,
     what_clients_make_up_is_not_taken_for_ours,
 );

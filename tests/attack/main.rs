@@ -1,6 +1,7 @@
 //! What broke the server once, or would: every test here failed on the code that it was written against.
 //!
-//! A file per question: who is it (identity), whose name is it (names), what may it still (rights), what does one request cost
+//! A file per question: who is it (identity), whose name is it (names), what may it still (rights; held, if it
+//! has waited), what does one request cost
 //! (bounds, sizes, uploads), what if it stops half-way, who waits for whom (lanes, locks), what if Redis stands still, which
 //! rule does it go round.
 
@@ -8,6 +9,7 @@
 
 mod bounds;
 mod halfway;
+mod held;
 mod identity;
 mod lanes;
 mod locks;
@@ -18,8 +20,11 @@ mod rules;
 mod sizes;
 mod uploads;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use testkit::{App, Person};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 const SEND: &str = "/channels/messaging/room/message";
 
@@ -32,6 +37,21 @@ async fn channel(app: &App, cid: &str, members: &[&str]) -> Value {
 /// Watches a channel; gives back its state.
 async fn watch(person: &Person, cid: &str) -> Value {
     person.post(&format!("{}/query", path(cid)), json!({"watch": true, "state": true})).await.ok()
+}
+
+/// The head of a request whose body of so many bytes is still to come.
+async fn begin(app: &App, person: &Person, method: Method, path: &str, content_type: &str, bytes: usize) -> TcpStream {
+    let request = person.client.request(method.clone(), path).build().unwrap();
+    let header = |name: &str| request.headers()[name].to_str().unwrap().to_owned();
+    let (token, kind) = (header("authorization"), header("stream-auth-type"));
+    let path = format!("{}?{}", request.url().path(), request.url().query().unwrap());
+    let mut stream = TcpStream::connect(app.base(0).strip_prefix("http://").unwrap()).await.unwrap();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nhost: x\r\nauthorization: {token}\r\nstream-auth-type: {kind}\r\n\
+         content-type: {content_type}\r\ncontent-length: {bytes}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
 }
 
 /// Where a channel is asked for things.

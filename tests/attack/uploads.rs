@@ -3,12 +3,13 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use reqwest::Method;
 use serde_json::json;
 use testkit::{App, Engine, Person, on_both_engines};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::channel;
+use crate::{begin, channel};
 
 const PATH: &str = "/channels/messaging/room/file";
 
@@ -30,17 +31,7 @@ async fn uploads_are_as_large_as_documented(app: &App) {
 
 /// An upload that a client has begun, and which is being written.
 async fn begun(app: &App, person: &Person, bytes: usize) -> TcpStream {
-    let request = person.client.request(reqwest::Method::POST, PATH).build().unwrap();
-    let header = |name: &str| request.headers()[name].to_str().unwrap().to_owned();
-    let (token, kind) = (header("authorization"), header("stream-auth-type"));
-    let path = format!("{}?{}", request.url().path(), request.url().query().unwrap());
-    let mut stream = TcpStream::connect(app.base(0).strip_prefix("http://").unwrap()).await.unwrap();
-    let head = format!(
-        "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: {token}\r\nstream-auth-type: {kind}\r\n\
-         content-type: multipart/form-data; boundary=b\r\ncontent-length: {bytes}\r\n\r\n"
-    );
-    stream.write_all(head.as_bytes()).await.unwrap();
-    stream
+    begin(app, person, Method::POST, PATH, "multipart/form-data; boundary=b", bytes).await
 }
 
 const FILE_FOLLOWS: &[u8] = b"--b\r\ncontent-disposition: form-data; name=\"file\"; filename=\"x.bin\"\r\n\r\n";
@@ -135,7 +126,7 @@ async fn an_upload_is_refused_before_it_is_kept(app: &App) {
         .text("empty", "")
         .text("other", "x".repeat(100_000))
         .part("file", reqwest::multipart::Part::bytes(vec![0; 1024 * 1024]).file_name("x.bin"));
-    let request = ada.client.request(reqwest::Method::POST, PATH).multipart(form);
+    let request = ada.client.request(Method::POST, PATH).multipart(form);
     assert_eq!(ada.client.send(request).await.unwrap().status, 201);
 }
 

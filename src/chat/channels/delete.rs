@@ -25,7 +25,7 @@ pub async fn delete_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, hard: bool) -
         caller.require_server()?;
     }
     let missing = || Error::not_found(format!("Can't find channel with id {cid}"));
-    let mut write = lock(ctx, &access.channel, caller.user_id().map(Into::into)).await?.ok_or_else(missing)?;
+    let mut write = lock(ctx, &access, caller.user_id().map(Into::into)).await?.ok_or_else(missing)?;
     let mut row = write.channel().await?;
     if row.deleted_at.is_some() && !hard {
         return Err(missing());

@@ -38,7 +38,6 @@ pub async fn get_or_create(
     id: Option<&str>,
     request: GetOrCreateChannelRequest,
 ) -> Result<ChannelState> {
-    let forgotten = ctx.caches.forgotten();
     if !ctx.caches.app().types.contains_key(channel_type) {
         return Err(Error::input(format!("channel type {channel_type} does not exist")));
     }
@@ -61,7 +60,7 @@ pub async fn get_or_create(
     };
     let connection = request.connection_id.as_deref();
     if request.watch == Some(true) {
-        watch::watch(ctx, caller, connection, std::slice::from_ref(&channel), forgotten).await?;
+        watch::watch(ctx, caller, connection, std::slice::from_ref(&channel)).await?;
     }
     // The page of messages that is asked for, if one is, instead of the newest.
     let page = request.messages.filter(|_| !wanted.bare);
@@ -140,7 +139,8 @@ async fn rejoin(ctx: &Ctx, caller: &Caller, channel: Arc<LoadedChannel>, refusal
         return Err(refusal);
     }
     let itself = NewMember::from_requests(caller, vec![MemberRequest::Id(user.clone())], None)?;
-    let Some(mut write) = lock(ctx, &channel, [user]).await? else { return Err(refusal) };
+    let access = ChannelAccess::load(ctx, caller, channel.clone()).await?;
+    let Some(mut write) = lock(ctx, &access, [user]).await? else { return Err(refusal) };
     let more = change::add(ctx, &mut write, &channel, &itself, None).await?;
     if more != 0 {
         write.change_member_count(more).await?;

@@ -28,7 +28,7 @@ async fn set_hidden(ctx: &Ctx, caller: &Caller, cid: &Cid, hidden: bool, clear_h
     let user = caller.acting()?.id.clone();
     let access = access::channel(ctx, caller, cid, Action::ReadChannel).await?;
     let missing = || Error::input(format!("user {user} is not a member of {cid}"));
-    let mut write = lock(ctx, &access.channel, [user.clone()]).await?.ok_or_else(missing)?;
+    let mut write = lock(ctx, &access, [user.clone()]).await?.ok_or_else(missing)?;
     let mut member = write.members(std::slice::from_ref(&user)).await?.pop().ok_or_else(missing)?;
     member.hidden_at_seq = hidden.then_some(write.head.shown_seq);
     if clear_history {

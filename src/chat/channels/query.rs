@@ -55,7 +55,6 @@ pub async fn query_channels(ctx: &Ctx, caller: &Caller, request: QueryChannelsRe
         watchers: None,
         bare: request.state == Some(false),
     };
-    let forgotten = ctx.caches.forgotten();
     let keys = ctx.store.query_channels(&query).await?;
     let mut found = ctx.caches.channels_by_keys(&keys).await?;
     let mut channels: Vec<Arc<LoadedChannel>> = keys.iter().filter_map(|key| found.remove(key)).collect();
@@ -64,7 +63,7 @@ pub async fn query_channels(ctx: &Ctx, caller: &Caller, request: QueryChannelsRe
     }
     let connection = request.connection_id.as_deref();
     if request.watch == Some(true) && !channels.is_empty() {
-        watch::watch(ctx, caller, connection, &channels, forgotten).await?;
+        watch::watch(ctx, caller, connection, &channels).await?;
     }
     let states = state::states(ctx, caller, &channels, wanted).await?;
     if request.presence == Some(true) {

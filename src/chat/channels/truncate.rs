@@ -10,7 +10,7 @@ use wire::{Cid, Timestamp};
 use super::update::{add_message, parse_message};
 use super::{event_with_channel, lock, people_at_hand};
 use crate::access::caches::LoadedChannel;
-use crate::access::{self, Action, Caller};
+use crate::access::{self, Action, Caller, ChannelAccess};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::events::{Audience, Event};
@@ -31,8 +31,8 @@ pub async fn truncate_channel(
     let missing = || Error::not_found(format!("Can't find channel with id {cid}"));
     let at = request.truncated_at.filter(|at| *at < ctx.clock.now());
     let locked = match at {
-        Some(at) => locked_and_counted(ctx, &access.channel, caller, at).await?,
-        None => lock(ctx, &access.channel, caller.user_id().map(Into::into)).await?.map(|write| (write, 0)),
+        Some(at) => locked_and_counted(ctx, &access, caller, at).await?,
+        None => lock(ctx, &access, caller.user_id().map(Into::into)).await?.map(|write| (write, 0)),
     };
     let (mut write, left) = locked.ok_or_else(missing)?;
     let (up_to, at) = match at {
@@ -69,14 +69,14 @@ const COUNTS_MAX: usize = 3;
 /// a million, and nobody is to wait for it.
 async fn locked_and_counted(
     ctx: &Ctx,
-    channel: &LoadedChannel,
+    access: &ChannelAccess,
     caller: &Caller,
     at: Timestamp,
 ) -> Result<Option<(ChannelWrite, i64)>> {
     let mut attempts = 0;
     loop {
-        let Some(remainder) = ctx.store.messages_after(channel.row.id, at).await? else { return Ok(None) };
-        let Some(write) = lock(ctx, channel, caller.user_id().map(Into::into)).await? else { return Ok(None) };
+        let Some(remainder) = ctx.store.messages_after(access.key(), at).await? else { return Ok(None) };
+        let Some(write) = lock(ctx, access, caller.user_id().map(Into::into)).await? else { return Ok(None) };
         attempts += 1;
         let left = remainder.under(&write.head);
         if let Some(left) = left.or((attempts == COUNTS_MAX).then(|| remainder.about(&write.head))) {

@@ -75,7 +75,7 @@ pub async fn update_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, request: Upda
         .chain(draft.iter().map(|along| along.author.clone()))
         .collect();
     let missing = || Error::not_found(format!("Can't find channel with id {cid}"));
-    let mut write = lock(ctx, &access.channel, named).await?.ok_or_else(missing)?;
+    let mut write = lock(ctx, &access, named).await?.ok_or_else(missing)?;
     if cid.is_distinct() && !joining.is_empty() {
         check_named(cid, &write.member_ids().await?, &joining)?;
     }
@@ -151,7 +151,7 @@ pub async fn update_channel_partial(
         access.require(Action::UpdateChannelCooldown)?;
     }
     let missing = || Error::not_found(format!("Can't find channel with id {cid}"));
-    let mut write = lock(ctx, &access.channel, caller.user_id().map(Into::into)).await?.ok_or_else(missing)?;
+    let mut write = lock(ctx, &access, caller.user_id().map(Into::into)).await?.ok_or_else(missing)?;
     let mut row = write.channel().await?;
     patch(&mut row, set, &request.unset, caller.is_server())?;
     let row = write.put_channel(&row).await?;

@@ -18,7 +18,7 @@ use crate::realtime::remote::Wish;
 use crate::store::users::User;
 
 /// Makes the caller's connection watch channels that it may read. Returns when it will hear every later event: read the state
-/// after that. `forgotten` is what the caches had forgotten before it was known that the caller may read them.
+/// after that.
 ///
 /// # Errors
 /// No connection was named, there is no such connection of the caller, or the caller has lost the right in the meantime.
@@ -27,7 +27,6 @@ pub async fn watch(
     caller: &Caller,
     connection_id: Option<&str>,
     channels: &[Arc<LoadedChannel>],
-    forgotten: u64,
 ) -> Result<()> {
     let (connection, user) = require_connection(caller, connection_id)?;
     let keys: Vec<i64> = channels.iter().map(|channel| channel.row.id).collect();
@@ -37,7 +36,7 @@ pub async fn watch(
         tell(ctx, "user.watching.start", user, &watched).await;
     }
     // Who closes doors looks at those who watch. Whoever began to watch while that happened has to look for itself.
-    if !caller.is_server() && ctx.caches.forgotten() != forgotten {
+    if !caller.is_server() && caller.may_have_changed(ctx) {
         let (now, id) = (ctx.caches.channels_by_keys(&keys).await?, &user.id);
         // Somebody anonymous is in no table.
         let user = ctx.caches.user(&user.id).await?.or_else(|| caller.user().cloned());

@@ -35,7 +35,7 @@ pub async fn update_member_partial(
         }
     }
     let missing = || Error::not_found(format!("user {user_id} is not a member of {cid}"));
-    let mut write = lock(ctx, &access.channel, [user_id.to_owned()]).await?.ok_or_else(missing)?;
+    let mut write = lock(ctx, &access, [user_id.to_owned()]).await?.ok_or_else(missing)?;
     let mut member = write.members(&[user_id.to_owned()]).await?.pop().ok_or_else(missing)?;
     let now = write.now();
     for (key, value) in request.set.0 {

@@ -23,12 +23,12 @@ pub async fn delete_message(ctx: &Ctx, caller: &Caller, id: &str, hard: bool) ->
         access.require_with_thing_of(Action::DeleteMessage, "")?;
     }
     let missing = || Error::not_found(format!("message with id {id} doesn't exist"));
-    let mut write = lock(ctx, &access.channel, render::messages::people_of(&row)).await?.ok_or_else(missing)?;
+    let mut write = lock(ctx, &access, render::messages::people_of(&row)).await?.ok_or_else(missing)?;
     // A long thread goes in pieces, and others write to the channel between them. The message itself goes last: until then all
     // that is left of its thread is in its place, and whoever is stopped half-way deletes it again.
     while hard && !write.wipe_some_of_thread(&row).await? {
         write.commit().await?;
-        write = lock(ctx, &access.channel, render::messages::people_of(&row)).await?.ok_or_else(missing)?;
+        write = lock(ctx, &access, render::messages::people_of(&row)).await?.ok_or_else(missing)?;
     }
     let mut message = write.message(id).await?.ok_or_else(missing)?;
     let was_deleted = message.deleted_at.is_some();

@@ -22,7 +22,7 @@ pub async fn restore_message(ctx: &Ctx, caller: &Caller, id: &str) -> Result<Sho
         return Err(Error::input("a reply cannot be restored: its thread has been counted without it"));
     }
     let missing = || Error::not_found(format!("message with id {id} doesn't exist"));
-    let mut write = lock(ctx, &access.channel, render::messages::people_of(&row)).await?.ok_or_else(missing)?;
+    let mut write = lock(ctx, &access, render::messages::people_of(&row)).await?.ok_or_else(missing)?;
     let mut message = write.message(id).await?.ok_or_else(missing)?;
     if message.deleted_at.take().is_none() {
         return show(ctx, caller, &access, &message).await;

@@ -184,7 +184,7 @@ async fn send_under_lock(
     slow: bool,
 ) -> Result<Shown> {
     let missing = || Error::not_found(format!("Can't find channel with id {}", access.cid()));
-    let mut write = lock(ctx, &access.channel, [author.to_owned()]).await?.ok_or_else(missing)?;
+    let mut write = lock(ctx, access, [author.to_owned()]).await?.ok_or_else(missing)?;
     if slow {
         check_cooldown(&mut write, access, author).await?;
     }

@@ -114,7 +114,7 @@ async fn change(
 ) -> Result<Shown> {
     let id = &row.id;
     let missing = || Error::not_found(format!("message with id {id} doesn't exist"));
-    let mut write = lock(ctx, &access.channel, render::messages::people_of(row)).await?.ok_or_else(missing)?;
+    let mut write = lock(ctx, access, render::messages::people_of(row)).await?.ok_or_else(missing)?;
     let mut message = write.message(id).await?.ok_or_else(missing)?;
     if message.deleted_at.is_some() {
         return Err(Error::input("a deleted message cannot be changed"));

@@ -5,8 +5,9 @@ use wire::event::ChannelFields;
 use wire::{Cid, Custom};
 
 use super::enter::enter;
-use crate::access::Caller;
+use crate::access::{Action, Caller, ChannelAccess};
 use crate::chat::custom;
+use crate::chat::messages::policy;
 use crate::chat::render::People;
 use crate::ctx::Ctx;
 use crate::error::Result;
@@ -39,9 +40,18 @@ pub async fn tell_editing(ctx: &Ctx, caller: &Caller, room: Option<&Cid>, state:
         let rooms = ctx.store.channels_of_user(&user, limits::EDITING_ROOMS_MAX).await?;
         ctx.engine.presence.watched(&user, &rooms).await
     };
+    let shows_typing = caller.acting()?.shows(|settings| settings.typing_indicators);
     let person = People::for_event(ctx, [user.clone()]).await?.get(&user);
     let mut events = Vec::with_capacity(keys.len());
     for (key, channel) in ctx.caches.channels_by_keys(&keys).await? {
+        let access = ChannelAccess::load(ctx, caller, channel).await?;
+        // To edit is to type: where that may not be seen, neither may this.
+        let may_write =
+            access.check(Action::ReadChannel).is_ok() && policy::check_author(&access, caller, ctx.clock.now()).is_ok();
+        let channel = &access.channel;
+        if !may_write || !shows_typing || !channel.config.typing_events {
+            continue;
+        }
         let mut event = wire::Event::new("editing.state", ctx.clock.now());
         event.channel_fields = Some(ChannelFields::new(&channel.row.cid, channel.row.team.as_deref()));
         event.user = Some(person.clone());

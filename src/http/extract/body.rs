@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
+use axum::http::HeaderMap;
 use axum::http::header::CONTENT_LENGTH;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
+use super::proof::Proof;
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind};
 use crate::limits;
@@ -18,21 +20,22 @@ pub struct Body<T>(pub T);
 impl<T: DeserializeOwned> FromRequest<Arc<Ctx>> for Body<T> {
     type Rejection = Error;
 
-    async fn from_request(request: Request, _: &Arc<Ctx>) -> Result<Self, Error> {
-        let bytes = read(request, limits::JSON_BODY_BYTES_MAX).await?;
+    async fn from_request(request: Request, ctx: &Arc<Ctx>) -> Result<Self, Error> {
+        let (parts, body) = request.into_parts();
+        let bytes = read(&parts.headers, body, limits::JSON_BODY_BYTES_MAX).await?;
+        Proof::check_again(ctx, &parts).await?;
         parse(&bytes).map(Self)
     }
 }
 
 /// Reads a body that is not larger than it may be; one that says so beforehand is refused before it is read.
-async fn read(request: Request, bytes_max: usize) -> Result<Bytes, Error> {
+async fn read(headers: &HeaderMap, body: axum::body::Body, bytes_max: usize) -> Result<Bytes, Error> {
     let too_large = || Error::new(Kind::PayloadTooLarge, format!("a body may have {bytes_max} bytes"));
-    let announced =
-        request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > bytes_max) {
         return Err(too_large());
     }
-    let body = Limited::new(request.into_body(), bytes_max).collect().await;
+    let body = Limited::new(body, bytes_max).collect().await;
     body.map(http_body_util::Collected::to_bytes).map_err(|error| {
         if error.is::<LengthLimitError>() { too_large() } else { Error::input("the body could not be read") }
     })

@@ -8,6 +8,7 @@ use axum::http::Uri;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 
+use super::proof::{Proof, Surface};
 use super::{form_pairs, query_param};
 use crate::access::Caller;
 use crate::access::caller::{check_revoked, check_user_id};
@@ -28,22 +29,30 @@ impl FromRequestParts<Arc<Ctx>> for Auth {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, ctx: &Arc<Ctx>) -> Result<Self> {
-        let credentials = Credentials::of(&parts.uri, &parts.headers);
-        let identity = authenticate(ctx, &credentials).await?;
-        let caller = match identity {
-            Identity::Server => Caller::server(),
-            Identity::Anonymous => {
-                Caller::anonymous(credentials.user_id.as_deref().unwrap_or(NAMELESS), ctx.clock.now())?
-            }
-            Identity::User { ref user, .. } => Caller::client(user.clone()),
-        };
+        let caller = authenticated(ctx, &parts.uri, &parts.headers).await?;
         rate_limits::check(ctx, parts, &caller)?;
-        let caller = match credentials.user_id.as_deref() {
-            Some(id) if caller.is_server() => caller.acting_as(ctx, Some(id), None).await?,
-            _ => caller,
-        };
-        Ok(Self(caller))
+        Proof::note(parts, Surface::Stream, &caller);
+        let acting = query_param(&parts.uri, "user_id").filter(|id| caller.is_server() && !id.is_empty());
+        Ok(Self(match acting {
+            Some(id) => caller.acting_as(ctx, Some(&id), None).await?,
+            None => caller,
+        }))
     }
+}
+
+/// Who a request is: before anybody is named whom a server acts for.
+///
+/// # Errors
+/// With the code of what is wrong.
+pub async fn authenticated(ctx: &Ctx, uri: &Uri, headers: &HeaderMap) -> Result<Caller> {
+    let as_of = ctx.caches.forgotten();
+    let credentials = Credentials::of(uri, headers);
+    let caller = match authenticate(ctx, &credentials).await? {
+        Identity::Server => Caller::server(),
+        Identity::Anonymous => Caller::anonymous(credentials.user_id.as_deref().unwrap_or(NAMELESS), ctx.clock.now())?,
+        Identity::User { user, .. } => Caller::client(user),
+    };
+    Ok(caller.as_of(as_of))
 }
 
 /// What a request brings to say who it is.

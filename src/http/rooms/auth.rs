@@ -14,6 +14,7 @@ use crate::chat::users::connect::{check_active, connecting_user};
 use crate::ctx::Ctx;
 use crate::engine::Note;
 use crate::error::{Error, Kind, Result};
+use crate::http::extract::proof::{Proof, Surface};
 use crate::http::{public_url, rate_limits};
 use crate::limits;
 use crate::store::users::User;
@@ -50,17 +51,28 @@ impl FromRequestParts<Arc<Ctx>> for RoomAuth {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, ctx: &Arc<Ctx>) -> Result<Self> {
-        let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        let token = header.and_then(|header| header.strip_prefix("Bearer "));
-        let token =
-            token.ok_or_else(|| Error::new(Kind::Authentication, "Authentication credentials were not provided."))?;
-        let token = claims_of(ctx, token).await?;
-        let id = token.user_id.as_deref().or(token.sub.as_deref());
-        let user = user_named(ctx, id, &token).await?;
-        let caller = Caller::client(user.clone());
+        let (caller, token) = authenticated(ctx, &parts.headers).await?;
         rate_limits::check(ctx, parts, &caller)?;
+        Proof::note(parts, Surface::Rooms, &caller);
+        let user = caller.acting()?.clone();
         Ok(Self { caller, user, token })
     }
+}
+
+/// Who a request is, and what its token says.
+///
+/// # Errors
+/// A token that is not good, or a user who is gone.
+pub async fn authenticated(ctx: &Ctx, headers: &HeaderMap) -> Result<(Caller, Claims)> {
+    let as_of = ctx.caches.forgotten();
+    let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let token = header.and_then(|header| header.strip_prefix("Bearer "));
+    let token =
+        token.ok_or_else(|| Error::new(Kind::Authentication, "Authentication credentials were not provided."))?;
+    let token = claims_of(ctx, token).await?;
+    let id = token.user_id.as_deref().or(token.sub.as_deref());
+    let user = user_named(ctx, id, &token).await?;
+    Ok((Caller::client(user).as_of(as_of), token))
 }
 
 /// When a token was issued and when it ends, in Unix seconds, as far as it says so.
@@ -145,12 +157,14 @@ impl Session {
 /// What is noted of a session that has ended, in place of its user: sockets of it that are still open give no more signs of life.
 const ENDED: &[u8] = b"";
 
-/// Gives a sign of life of a session, unless it has just ended.
-pub async fn renew_session(ctx: &Ctx, session: u64, user_id: &str) {
+/// Gives a sign of life of a session, unless it has just ended. Says whether it lives.
+pub async fn renew_session(ctx: &Ctx, session: u64, user_id: &str) -> bool {
     let note = Note::Session { id: session };
-    if ctx.engine.notes.get(note).await.is_none_or(|noted| noted != ENDED) {
+    let lives = ctx.engine.notes.get(note).await.is_none_or(|noted| noted != ENDED);
+    if lives {
         ctx.engine.notes.put(note, user_id.as_bytes(), limits::SESSION_LIFE).await;
     }
+    lives
 }
 
 /// Ends a session: its cookie begins a new one from now on.

@@ -19,6 +19,7 @@ use crate::access::Caller;
 use crate::chat::uploads::{self, URL_PATH, UploadKind};
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
+use crate::http::extract::proof::Proof;
 use crate::http::extract::{Auth, CidPath, Params, body};
 use crate::http::public_url;
 use crate::http::reply::Reply;
@@ -61,6 +62,8 @@ async fn upload(
     }
     let admission = uploads::admit(ctx, &caller, cid).await?;
     let base = public_url::base(ctx, request.headers());
+    let (parts, body) = request.into_parts();
+    let request = Request::from_parts(parts.clone(), body);
     let broken = |error| broken(&error, "the form cannot be read");
     let unread = Unread::default();
     let request = request.map(|body| Body::from_stream(unread.watch(body.into_data_stream())));
@@ -93,7 +96,7 @@ async fn upload(
                 if received.is_some() {
                     return Err(Error::input("a form uploads one file"));
                 }
-                let file = uploads::receive(ctx, &admission, kind, &name, mime_type.as_deref(), content);
+                let file = uploads::receive(ctx, kind, &name, mime_type.as_deref(), content);
                 received = Some(file.await?);
             }
             _ => {
@@ -105,7 +108,8 @@ async fn upload(
     }
     // For whom a server uploads may be said behind the file.
     let received = received.ok_or_else(|| Error::input("the form has no field file"))?;
-    let key = uploads::keep(ctx, &caller, received).await?;
+    Proof::check_again(ctx, &parts).await?;
+    let key = uploads::keep(ctx, &caller, &admission, received).await?;
     let path = percent_encoding::utf8_percent_encode(&key, PATH);
     Ok(Reply(FileUploadResponse { file: format!("{base}{URL_PATH}{path}"), thumb_url: None }))
 }

@@ -89,14 +89,14 @@ impl RoomListener {
     /// # Errors
     /// The caller may not enter, or watches too much.
     pub(super) async fn watch(&mut self, cid: &Cid) -> Result<ChannelState> {
-        let forgotten = self.ctx.caches.forgotten();
         let channel = Box::pin(enter(&self.ctx, &self.caller, cid)).await?;
-        if !self.watched.contains(cid) {
-            if self.watched.len() >= limits::ROOMS_PER_SOCKET_MAX {
-                return Err(Error::input(format!("a socket watches at most {} rooms", limits::ROOMS_PER_SOCKET_MAX)));
-            }
-            let room = std::slice::from_ref(&channel);
-            watch(&self.ctx, &self.caller, Some(&self.connection.id), room, forgotten).await?;
+        let is_new = !self.watched.contains(cid);
+        if is_new && self.watched.len() >= limits::ROOMS_PER_SOCKET_MAX {
+            return Err(Error::input(format!("a socket watches at most {} rooms", limits::ROOMS_PER_SOCKET_MAX)));
+        }
+        // Also what it has watched before: it may have been made to stop, or the room may have been made anew.
+        watch(&self.ctx, &self.caller, Some(&self.connection.id), std::slice::from_ref(&channel)).await?;
+        if is_new {
             self.watched.push(cid.clone());
         }
         let members = MemberPage { limit: limits::STATE_MEMBERS_DEFAULT, offset: 0 };
@@ -263,8 +263,9 @@ impl RoomListener {
             return Some(CloseReason::RateLimited);
         }
         // Each frame is said by the user as it is now.
+        let as_of = self.ctx.caches.forgotten();
         match still_welcome(&self.ctx, &self.connection).await {
-            Ok(user) => self.caller = Caller::client(user),
+            Ok(user) => self.caller = Caller::client(user).as_of(as_of),
             Err(error) if error.kind == Kind::TokenExpired => return Some(CloseReason::Expired),
             Err(error) if error.kind.entry().status < 500 => return Some(CloseReason::Revoked),
             Err(error) => {
