@@ -40,6 +40,29 @@ pub struct Member {
     pub updated_at: Timestamp,
 }
 
+/// What bound a member who has left.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct FormerMember {
+    pub user_id: String,
+    banned: bool,
+    shadow_banned: bool,
+    ban_expires: Option<Timestamp>,
+    cleared_seq: i64,
+    hide_messages_before: Option<Timestamp>,
+}
+
+impl FormerMember {
+    /// Bans the new member as before.
+    pub fn bans(&self, row: &mut Member) {
+        (row.banned, row.shadow_banned, row.ban_expires) = (self.banned, self.shadow_banned, self.ban_expires);
+    }
+
+    /// Hides from the new member what was hidden from it before.
+    pub fn hides(&self, row: &mut Member) {
+        (row.cleared_seq, row.hide_messages_before) = (self.cleared_seq, self.hide_messages_before);
+    }
+}
+
 impl Member {
     /// A member who joins now: everything so far counts as read.
     pub fn new(user_id: &str, write: &ChannelWrite) -> Self {
@@ -288,12 +311,22 @@ impl ChannelWrite {
         Ok(row)
     }
 
-    /// Removes memberships and gives back those that there were.
+    /// Removes memberships and gives back those that there were. What bound them is kept ([`ChannelWrite::take_former`]).
     ///
     /// # Errors
     /// Postgres.
     pub async fn remove_members(&mut self, user_ids: &[String]) -> Result<Vec<Member>> {
         let id = self.head.channel_id;
+        sqlx::query(
+            "INSERT INTO former_members (channel_id, user_id, banned, shadow_banned, ban_expires, cleared_seq, hide_messages_before)
+             SELECT channel_id, user_id, banned, shadow_banned, ban_expires, cleared_seq, hide_messages_before FROM members
+             WHERE channel_id = $1 AND user_id = ANY($2) AND (banned OR shadow_banned OR cleared_seq > 0)
+             ON CONFLICT DO NOTHING",
+        )
+        .bind(id)
+        .bind(user_ids)
+        .execute(self.connection())
+        .await?;
         let members = sqlx::query_as("DELETE FROM members WHERE channel_id = $1 AND user_id = ANY($2) RETURNING *")
             .bind(id)
             .bind(user_ids)
@@ -306,6 +339,23 @@ impl ChannelWrite {
             sqlx::query(statement).bind(id).bind(user_ids).execute(self.connection()).await?;
         }
         Ok(members)
+    }
+
+    /// What bound those of these users who were members before; it is theirs again, and no longer kept.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn take_former(&mut self, user_ids: &[String]) -> Result<Vec<FormerMember>> {
+        let id = self.head.channel_id;
+        let former = sqlx::query_as(
+            "DELETE FROM former_members WHERE channel_id = $1 AND user_id = ANY($2)
+             RETURNING user_id, banned, shadow_banned, ban_expires, cleared_seq, hide_messages_before",
+        )
+        .bind(id)
+        .bind(user_ids)
+        .fetch_all(self.connection())
+        .await?;
+        Ok(former)
     }
 
     /// Every member's id. For events that each member hears on their own.

@@ -144,7 +144,34 @@ async fn mutes_show_what_may_be_read(app: &App) {
     assert_eq!(grace.listen().await.me()["channel_mutes"], json!([]));
 }
 
+/// Whoever leaves and comes back is bound by what bound it before.
+async fn leaving_lifts_nothing(app: &App) {
+    let [ada, eve] = app.people(["ada", "eve"]).await;
+    let data = json!({"data": {"members": ["ada", "eve"]}});
+    let made = ada.post("/channels/messaging/query", data.clone()).await.ok();
+    let room = format!("/channels/messaging/{}", made["channel"]["id"].as_str().unwrap());
+    let server = app.server();
+    ada.post(&format!("{room}/message"), json!({"message": {"id": "before", "text": "the secret text"}})).await.ok();
+    let leave = json!({"remove_members": ["eve"]});
+    eve.post(&room, leave.clone()).await.ok();
+    server.post(&room, json!({"add_members": ["eve"], "hide_history": true})).await.ok();
+    app.sql("UPDATE members SET banned = true WHERE user_id = 'eve'").await;
+    eve.post(&room, leave).await.ok();
+
+    let state = eve.post("/channels/messaging/query", data).await.ok();
+    assert!(!state.to_string().contains("the secret text"), "{state:#}");
+    assert_eq!(eve.get("/messages/before").await.refused(), (404, 16));
+    let still = json!({"message": {"text": "still here"}});
+    assert_eq!(eve.post(&format!("{room}/message"), still.clone()).await.refused(), (403, 17));
+    // Others show it the history by adding it anew; the ban stays.
+    server.post(&room, json!({"remove_members": ["eve"]})).await.ok();
+    server.post(&room, json!({"add_members": ["eve"]})).await.ok();
+    eve.get("/messages/before").await.ok();
+    assert_eq!(eve.post(&format!("{room}/message"), still).await.refused(), (403, 17));
+}
+
 on_both_engines!(
+    leaving_lifts_nothing,
     events_say_nothing_in_our_name,
     a_message_along_needs_a_change,
     a_channel_is_not_born_with_what_its_maker_may_not_set,

@@ -10,9 +10,7 @@ use wire::channel::{CHANNEL_KEYS, ChannelRequest, ChannelState, GetOrCreateChann
 use wire::member::MemberRequest;
 
 use super::state::{self, Wanted};
-use super::{
-    check_own_team, checked_overrides, checked_tags, checked_team, event_with_channel, lock, people_at_hand, watch,
-};
+use super::{check_own_team, checked_overrides, checked_tags, checked_team, event_with_channel, people_at_hand, watch};
 use crate::access::caches::LoadedChannel;
 use crate::access::{self, Action, Caller, ChannelAccess};
 use crate::chat::custom;
@@ -138,14 +136,7 @@ async fn rejoin(ctx: &Ctx, caller: &Caller, channel: Arc<LoadedChannel>, refusal
     if channel.row.disabled || ctx.store.are_shut_out(channel.row.id, std::slice::from_ref(&user)).await? {
         return Err(refusal);
     }
-    let itself = NewMember::from_requests(caller, vec![MemberRequest::Id(user.clone())], None)?;
-    let access = ChannelAccess::load(ctx, caller, channel.clone()).await?;
-    let Some(mut write) = lock(ctx, &access, [user]).await? else { return Err(refusal) };
-    let more = change::add(ctx, &mut write, &channel, &itself, None).await?;
-    if more != 0 {
-        write.change_member_count(more).await?;
-    }
-    ctx.announcer.tell(write.commit().await?).await;
+    change::come_in(ctx, caller, &channel).await?;
     Ok(access::channel(ctx, caller, &channel.row.cid, Action::ReadChannel).await?.channel)
 }
 

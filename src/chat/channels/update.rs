@@ -97,7 +97,7 @@ pub async fn update_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, request: Upda
     }
     let mut channel = Arc::new(LoadedChannel::new(row, &ctx.caches.app()));
     let hide_before = hide_before.map(|before| before.min(write.now()));
-    let mut more = change::add(ctx, &mut write, &channel, &added, hide_before).await?;
+    let mut more = change::add(ctx, &mut write, &channel, &added, change::Joining::Added { hide_before }).await?;
     more += change::assign(ctx, &mut write, &channel, &moderators, true).await?;
     change::assign(ctx, &mut write, &channel, &demoted, false).await?;
     change::assign(ctx, &mut write, &channel, &assigned, false).await?;

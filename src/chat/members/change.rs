@@ -1,16 +1,17 @@
 //! Who joins, leaves, is invited or changes its role, under the channel's lock; and who is told.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use wire::Timestamp;
 use wire::event::ChannelFields;
 use wire::member::MemberRequest;
 
-use crate::access::Caller;
 use crate::access::caches::LoadedChannel;
 use crate::access::caller::check_user_id;
-use crate::chat::channels::{event_with_channel, people_at_hand};
+use crate::access::{Caller, ChannelAccess};
+use crate::chat::channels::{event_with_channel, lock, people_at_hand};
 use crate::chat::custom;
 use crate::chat::render;
 use crate::ctx::Ctx;
@@ -18,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::events::{Audience, Event};
 use crate::limits;
 use crate::store::ChannelWrite;
-use crate::store::members::Member;
+use crate::store::members::{FormerMember, Member};
 
 pub const MODERATOR_ROLE: &str = "channel_moderator";
 pub const MEMBER_ROLE: &str = "channel_member";
@@ -115,7 +116,16 @@ pub async fn check_users_exist(ctx: &Ctx, ids: impl Iterator<Item = &str>) -> Re
     Err(Error::input(format!("these users do not exist, create them first: {}", unknown.join(", "))))
 }
 
-/// Adds members. Who is a member already stays as it is, but for who rejected an invite and is invited again.
+/// How somebody becomes a member.
+#[derive(Clone, Copy, Debug)]
+pub enum Joining {
+    /// Others add it, and may hide what was said before a time.
+    Added { hide_before: Option<Timestamp> },
+    /// It comes by itself: what was hidden from it before it left stays hidden.
+    ByItself,
+}
+
+/// Adds members. A ban outlives a membership. Who is a member already stays as it is, but for who rejected an invite and is invited again.
 ///
 /// # Errors
 /// Postgres.
@@ -124,9 +134,10 @@ pub async fn add(
     write: &mut ChannelWrite,
     channel: &LoadedChannel,
     new: &[NewMember],
-    hide_before: Option<Timestamp>,
+    joining: Joining,
 ) -> Result<i64> {
     let ids: Vec<String> = new.iter().map(|member| member.user_id.clone()).collect();
+    let mut former = former(write, &ids).await?;
     let mut existing: HashMap<String, Member> =
         write.members(&ids).await?.into_iter().map(|member| (member.user_id.clone(), member)).collect();
     let mut added = 0;
@@ -141,10 +152,22 @@ pub async fn add(
             continue;
         }
         let mut row = member.row(write);
-        if let Some(before) = hide_before {
-            row.cleared_seq =
-                if before >= write.now() { write.head.message_seq } else { write.message_seq_at(before).await? };
-            row.hide_messages_before = Some(before);
+        let former = former.remove(&member.user_id);
+        if let Some(former) = &former {
+            former.bans(&mut row);
+        }
+        match joining {
+            Joining::Added { hide_before: Some(before) } => {
+                row.cleared_seq =
+                    if before >= write.now() { write.head.message_seq } else { write.message_seq_at(before).await? };
+                row.hide_messages_before = Some(before);
+            }
+            Joining::Added { hide_before: None } => {}
+            Joining::ByItself => {
+                if let Some(former) = former {
+                    former.hides(&mut row);
+                }
+            }
         }
         let row = write.put_member(&row).await?;
         added += 1;
@@ -152,6 +175,30 @@ pub async fn add(
         tell_member(ctx, write, channel, &row).await?;
     }
     Ok(added)
+}
+
+/// Makes the caller a member of a channel that lets it in.
+///
+/// # Errors
+/// The channel is gone.
+pub async fn come_in(ctx: &Ctx, caller: &Caller, channel: &Arc<LoadedChannel>) -> Result<()> {
+    let user = caller.acting()?.id.clone();
+    let itself = NewMember::from_requests(caller, vec![MemberRequest::Id(user.clone())], None)?;
+    let missing = || Error::not_found(format!("Can't find channel with id {}", channel.row.cid));
+    let access = ChannelAccess::load(ctx, caller, channel.clone()).await?;
+    let mut write = lock(ctx, &access, [user]).await?.ok_or_else(missing)?;
+    let more = add(ctx, &mut write, channel, &itself, Joining::ByItself).await?;
+    if more != 0 {
+        write.change_member_count(more).await?;
+    }
+    ctx.announcer.tell(write.commit().await?).await;
+    Ok(())
+}
+
+/// What bound those of these users who were members before.
+async fn former(write: &mut ChannelWrite, ids: &[String]) -> Result<HashMap<String, FormerMember>> {
+    let former = write.take_former(ids).await?;
+    Ok(former.into_iter().map(|former| (former.user_id.clone(), former)).collect())
 }
 
 /// Removes members. Who is none is passed over.
@@ -181,6 +228,7 @@ pub async fn assign(
 ) -> Result<i64> {
     let ids: Vec<String> = roles.iter().map(|(id, _)| id.clone()).collect();
     let mut members = write.members(&ids).await?;
+    let mut former = if add_missing { former(write, &ids).await? } else { HashMap::new() };
     let mut added = 0;
     for (id, role) in roles {
         check_role(role)?;
@@ -193,6 +241,9 @@ pub async fn assign(
             None if add_missing => {
                 let mut row = Member::new(id, write);
                 row.channel_role.clone_from(role);
+                if let Some(former) = former.remove(id) {
+                    former.bans(&mut row);
+                }
                 let row = write.put_member(&row).await?;
                 added += 1;
                 tell(ctx, write, channel, "member.added", &row).await?;

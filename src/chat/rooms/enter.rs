@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use serde_json::json;
 use wire::Cid;
-use wire::channel::{GetOrCreateChannelRequest, UpdateChannelRequest};
+use wire::channel::GetOrCreateChannelRequest;
 
 use crate::access::caches::LoadedChannel;
 use crate::access::{self, Action, Caller};
-use crate::chat::channels::{get_or_create, update};
+use crate::chat::channels::get_or_create;
+use crate::chat::members::change;
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
 
@@ -65,7 +66,6 @@ async fn join(ctx: &Ctx, caller: &Caller, cid: &Cid) -> Result<Arc<LoadedChannel
         return Err(refused());
     }
     // Nobody may add oneself to a channel; the room does that.
-    let request: UpdateChannelRequest = serde_json::from_value(json!({"add_members": [user]}))?;
-    Box::pin(update::update_channel(ctx, &Caller::server(), cid, request)).await?;
+    Box::pin(change::come_in(ctx, caller, &channel)).await?;
     Ok(access::channel(ctx, caller, cid, Action::ReadChannel).await?.channel)
 }
