@@ -12,10 +12,11 @@ use super::{form_pairs, query_param};
 use crate::access::Caller;
 use crate::access::caller::{check_revoked, check_user_id};
 use crate::access::token::Claims;
+use crate::asker;
 use crate::chat::users::connect::check_active;
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
-use crate::http::rate_limits;
+use crate::http::{peer, rate_limits};
 use crate::store::users::User;
 
 /// What somebody anonymous is called that gives itself no name.
@@ -38,6 +39,7 @@ impl FromRequestParts<Arc<Ctx>> for Auth {
             Identity::User { ref user, .. } => Caller::client(user.clone()),
         };
         rate_limits::check(ctx, parts, &caller)?;
+        asker::tell(peer::asker(ctx, parts, &caller));
         let caller = match credentials.user_id.as_deref() {
             Some(id) if caller.is_server() => caller.acting_as(ctx, Some(id), None).await?,
             _ => caller,

@@ -10,11 +10,12 @@ use axum::http::{HeaderMap, HeaderValue};
 use crate::access::Caller;
 use crate::access::caller::{check_revoked, check_user_id};
 use crate::access::token::Claims;
+use crate::asker;
 use crate::chat::users::connect::{check_active, connecting_user};
 use crate::ctx::Ctx;
 use crate::engine::Note;
 use crate::error::{Error, Kind, Result};
-use crate::http::{public_url, rate_limits};
+use crate::http::{peer, public_url, rate_limits};
 use crate::limits;
 use crate::store::users::User;
 
@@ -59,6 +60,7 @@ impl FromRequestParts<Arc<Ctx>> for RoomAuth {
         let user = user_named(ctx, id, &token).await?;
         let caller = Caller::client(user.clone());
         rate_limits::check(ctx, parts, &caller)?;
+        asker::tell(peer::asker(ctx, parts, &caller));
         Ok(Self { caller, user, token })
     }
 }
