@@ -42,18 +42,18 @@ struct Work {
 }
 
 /// Does work for somebody who is not known yet.
-pub async fn unknown<T>(work: impl Future<Output = T>) -> T {
-    WORK.scope(Work::default(), work).await
+pub fn unknown<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
+    WORK.scope(Work::default(), work)
 }
 
 /// Does work for somebody.
-pub async fn on_behalf<T>(asker: Option<Asker>, work: impl Future<Output = T>) -> T {
-    WORK.scope(Work { asker: asker.into(), ..Work::default() }, work).await
+pub fn on_behalf<T>(asker: Option<Asker>, work: impl Future<Output = T>) -> impl Future<Output = T> {
+    WORK.scope(Work { asker: asker.into(), ..Work::default() }, work)
 }
 
 /// Does what others wait for too: it waits for no turn of whoever happens to be the first to need it.
-pub async fn for_everybody<T>(work: impl Future<Output = T>) -> T {
-    on_behalf(None, work).await
+pub fn for_everybody<T>(work: impl Future<Output = T>) -> impl Future<Output = T> {
+    on_behalf(None, work)
 }
 
 /// Says who asks for what is being done, a server being nobody in particular.
@@ -89,12 +89,11 @@ pub fn keep(turn: Turn) {
 pub async fn turn_to_read(lanes: &Arc<Lanes>) -> Result<Option<OwnedSemaphorePermit>, Crowded> {
     let turn = WORK.try_with(|work| {
         let Some(Some(asker)) = work.asker.get() else { return Ok(None) };
-        let place = match work.reads.get() {
-            Some(place) => place,
-            None => {
-                let place = lanes.join(Lane::Reads(asker.clone()))?;
-                work.reads.get_or_init(|| place)
-            }
+        let place = if let Some(place) = work.reads.get() {
+            place
+        } else {
+            let place = lanes.join(Lane::Reads(asker.clone()))?;
+            work.reads.get_or_init(|| place)
         };
         Ok(Some(place.turn()))
     });
@@ -102,5 +101,67 @@ pub async fn turn_to_read(lanes: &Arc<Lanes>) -> Result<Option<OwnedSemaphorePer
         Ok(Ok(Some(turn))) => turn.await.map(Some),
         Ok(Err(crowded)) => Err(crowded),
         Ok(Ok(None)) | Err(_) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use futures_util::future::join_all;
+
+    use super::*;
+    use crate::limits;
+
+    fn user(id: &str) -> Asker {
+        Asker::User(id.into())
+    }
+
+    #[tokio::test]
+    async fn one_asker_waits_and_nobody_else() {
+        let lanes: Arc<Lanes> = Arc::default();
+        let ada = async {
+            let turns = join_all((0..limits::READS_AT_ONCE_MAX).map(|_| turn_to_read(&lanes))).await;
+            assert!(turns.iter().all(|turn| matches!(turn, Ok(Some(_)))));
+            assert!(turn_to_read(&lanes).now_or_never().is_none());
+            assert!(
+                on_behalf(Some(user("ada")), turn_to_read(&lanes)).now_or_never().is_none(),
+                "another request of hers"
+            );
+            assert!(matches!(for_everybody(turn_to_read(&lanes)).now_or_never(), Some(Ok(None))));
+            assert!(matches!(on_behalf(Some(user("grace")), turn_to_read(&lanes)).now_or_never(), Some(Ok(Some(_)))));
+            drop(turns);
+            assert!(matches!(turn_to_read(&lanes).now_or_never(), Some(Ok(Some(_)))));
+        };
+        on_behalf(Some(user("ada")), ada).await;
+        assert!(matches!(turn_to_read(&lanes).await, Ok(None)), "what nobody asked for");
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_is_given_up_with_the_work() {
+        let lanes: Arc<Lanes> = Arc::default();
+        let large = || lanes.enter(Lane::Bodies(user("ada")));
+        let work = async {
+            for _ in 0..limits::LARGE_BODIES_AT_ONCE_MAX {
+                keep(large().await.unwrap());
+            }
+            assert!(large().now_or_never().is_none());
+        };
+        unknown(work).await;
+        assert!(large().now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn nobody_is_known_before_it_is_told() {
+        let work = async {
+            assert!(!is_known() && current().is_none());
+            tell(Some(Asker::Anonymous([192, 0, 2, 1].into())));
+            assert!(!is_known() && current().is_some_and(|asker| asker.is_stranger()));
+        };
+        unknown(work).await;
+        let server = async {
+            tell(None);
+            assert!(is_known() && current().is_none());
+        };
+        unknown(server).await;
     }
 }
