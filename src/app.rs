@@ -152,7 +152,7 @@ impl Node {
             remote: Arc::default(),
             announcer: announcer.clone(),
             objects,
-            upload_lanes: Arc::default(),
+            lanes: Arc::default(),
             pusher,
             tasks: tasks.clone(),
             draining: CancellationToken::new(),

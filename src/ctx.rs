@@ -35,7 +35,8 @@ pub struct Ctx {
     pub remote: Arc<Remote>,
     pub announcer: Arc<Announcer>,
     pub objects: Arc<dyn ObjectStore>,
-    pub upload_lanes: Arc<Lanes>,
+    /// For uploads and bodies; those of the store are its own.
+    pub lanes: Arc<Lanes>,
     pub pusher: Pusher,
     pub tasks: Tasks,
     /// Cancelled when the node begins to leave.

@@ -2,16 +2,18 @@
 //!
 //! The writers of a channel wait for each other in any case, for the lock of the channel's head. If each of them did so with a
 //! connection in its hand, one locked channel would have the whole pool. So a lane lets two of them through, one that has the lock and
-//! one that takes it next. One asker whose filters are slow would have all connections that filters have, one uploader all the
-//! memory: they have lanes of their own. A lane is there for as long as anybody is in it.
+//! one that takes it next. One asker could have all connections that others read with, and one uploader all the memory: each has
+//! lanes of its own (docs/adr/0019). A lane is there for as long as anybody is in it.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use crate::asker::Asker;
 use crate::limits;
 
 /// What a lane leads to.
@@ -21,10 +23,16 @@ pub enum Lane {
     Channel(i64),
     /// A channel that is being created, by cid.
     New(String),
-    /// What somebody's filters have become, by asker.
-    Filters(String),
-    /// Somebody's uploads, by uploader.
+    /// What somebody reads from the pool.
+    Reads(Asker),
+    /// What somebody's filters have become.
+    Filters(Asker),
+    /// Somebody's bodies that are not small, and everybody's.
+    Bodies(Asker),
+    AllBodies,
+    /// Somebody's uploads, by user, and those of all guests of an address.
     Uploads(String),
+    GuestUploads(IpAddr),
 }
 
 impl Lane {
@@ -32,14 +40,24 @@ impl Lane {
     fn turns(&self) -> usize {
         match self {
             Self::Channel(_) | Self::New(_) => limits::CHANNEL_WRITERS_MAX,
+            Self::Reads(_) => limits::READS_AT_ONCE_MAX,
             Self::Filters(_) => limits::FILTERS_AT_ONCE_MAX,
+            Self::Bodies(_) => limits::LARGE_BODIES_AT_ONCE_MAX,
+            Self::AllBodies => limits::LARGE_BODIES_MAX,
             Self::Uploads(_) => limits::UPLOADS_AT_ONCE_MAX,
+            Self::GuestUploads(_) => limits::GUEST_UPLOADS_PER_ADDRESS,
         }
+    }
+
+    /// How many are in the lane, with those who wait.
+    fn places(&self) -> usize {
+        if matches!(self, Self::Filters(_)) { limits::FILTER_PLACES_MAX } else { limits::LANE_PLACES_MAX }
     }
 
     /// How long somebody waits for a turn.
     fn patience(&self) -> Duration {
-        if matches!(self, Self::Uploads(_)) { limits::UPLOAD_TIMEOUT } else { limits::LANE_WAIT }
+        let is_upload = matches!(self, Self::Uploads(_) | Self::GuestUploads(_));
+        if is_upload { limits::UPLOAD_TIMEOUT } else { limits::LANE_WAIT }
     }
 }
 
@@ -54,9 +72,10 @@ struct Queue {
 }
 
 /// A place in a lane, given up when it is dropped.
-struct Place {
+pub struct Place {
     lanes: Arc<Lanes>,
     lane: Lane,
+    turns: Arc<Semaphore>,
 }
 
 /// A turn, until it is dropped.
@@ -71,6 +90,14 @@ pub struct Turn {
 #[derive(Debug)]
 pub struct Crowded;
 
+impl std::fmt::Display for Crowded {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("too many wait for their turn")
+    }
+}
+
+impl std::error::Error for Crowded {}
+
 impl Lanes {
     fn queues(&self) -> MutexGuard<'_, HashMap<Lane, Queue>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -82,22 +109,41 @@ impl Lanes {
     /// Too many wait, or it took too long.
     pub async fn enter(self: &Arc<Self>, lane: Lane) -> Result<Turn, Crowded> {
         let give_up = Instant::now() + lane.patience();
-        let (place, turns) = self.queue_up(lane)?;
-        match tokio::time::timeout_at(give_up, turns.acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(Turn { _permit: permit, _place: place, give_up }),
-            _ => Err(Crowded),
-        }
+        let place = self.join(lane)?;
+        Ok(Turn { _permit: place.turn().await?, _place: place, give_up })
     }
 
-    fn queue_up(self: &Arc<Self>, lane: Lane) -> Result<(Place, Arc<Semaphore>), Crowded> {
+    /// A place in a lane, for whoever has one turn after another.
+    ///
+    /// # Errors
+    /// Too many are in it.
+    pub fn join(self: &Arc<Self>, lane: Lane) -> Result<Place, Crowded> {
         let mut queues = self.queues();
         let new = || Queue { turns: Arc::new(Semaphore::new(lane.turns())), places: 0 };
         let queue = queues.entry(lane.clone()).or_insert_with(new);
-        if queue.places >= limits::LANE_PLACES_MAX {
+        if queue.places >= lane.places() {
             return Err(Crowded);
         }
         queue.places += 1;
-        Ok((Place { lanes: self.clone(), lane }, queue.turns.clone()))
+        Ok(Place { lanes: self.clone(), lane, turns: queue.turns.clone() })
+    }
+}
+
+impl Place {
+    /// Waits for a turn. A place may have several at the same time; whoever has one waits for no other.
+    ///
+    /// # Errors
+    /// It took too long.
+    pub fn turn(&self) -> impl Future<Output = Result<OwnedSemaphorePermit, Crowded>> + use<> {
+        let (turns, patience) = (self.turns.clone(), self.lane.patience());
+        async move {
+            // No clock is asked where nobody waits.
+            if let Ok(turn) = turns.clone().try_acquire_owned() {
+                return Ok(turn);
+            }
+            let turn = tokio::time::timeout(patience, turns.acquire_owned()).await;
+            turn.map_err(|_| Crowded)?.map_err(|_| Crowded)
+        }
     }
 }
 
@@ -152,8 +198,7 @@ mod tests {
     #[tokio::test]
     async fn a_lane_that_is_full_refuses_and_others_do_not() {
         let lanes = lanes();
-        let places: Vec<_> =
-            (0..limits::LANE_PLACES_MAX).map(|_| lanes.queue_up(Lane::Channel(1)).map(|(place, _)| place)).collect();
+        let places: Vec<_> = (0..limits::LANE_PLACES_MAX).map(|_| lanes.join(Lane::Channel(1))).collect();
         assert!(places.iter().all(Result::is_ok));
         assert!(matches!(lanes.enter(Lane::Channel(1)).await, Err(Crowded)));
         assert!(lanes.enter(Lane::Channel(2)).await.is_ok());

@@ -121,7 +121,7 @@ pub const STATEMENT_TIME: Duration = Duration::from_secs(10);
 pub const STATEMENT_PATIENCE: Duration = Duration::from_secs(12);
 /// How long a transaction that is given up may take to be rolled back. Then its connection is closed.
 pub const ROLLBACK_TIME: Duration = Duration::from_secs(2);
-/// Longest statement that a client's filter is in. Most take milliseconds; one that takes more has others wait for its connection.
+/// Longest statement that a client's filter is in: others wait for its connection.
 pub const FILTER_TIME: Duration = Duration::from_secs(3);
 /// Longest wait of a statement for any one lock.
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);
@@ -154,15 +154,34 @@ pub const PARTITION_STATEMENT_TIME: Duration = Duration::from_mins(1);
 
 /// Writers of one channel that hold a connection: one that has the channel's lock and one that takes it next.
 pub const CHANNEL_WRITERS_MAX: usize = 2;
-/// Queries with filters of one asker that run at the same time on one node: others have filters too, and few connections for them.
-pub const FILTERS_AT_ONCE_MAX: usize = 1;
-/// Writers of one channel on one node, or queries of one asker, with those who wait for their turn; more are refused.
+/// Writers of one channel on one node, or whatever else has a lane, with those who wait for their turn; more are refused.
 pub const LANE_PLACES_MAX: usize = 1_000;
 /// How long a writer keeps a connection waiting for the channel's lock, and how long it then leaves it to others.
 pub const CHANNEL_LOCK_PATIENCE: Duration = Duration::from_millis(100);
 pub const CHANNEL_LOCK_PAUSE: Duration = Duration::from_millis(50);
 /// How long somebody waits for a turn, and a writer for its turn and the channel's lock, all in all; then the request fails.
 pub const LANE_WAIT: Duration = Duration::from_secs(5);
+
+// ---- One asker's share of a node (docs/adr/0019)
+
+/// Statements of one asker that read from the pool at the same time: a page loads with a few, and the pool has eight connections.
+pub const READS_AT_ONCE_MAX: usize = 3;
+/// Queries with filters of one asker that run at the same time: others have filters too, and few connections for them.
+pub const FILTERS_AT_ONCE_MAX: usize = 1;
+/// The same with those that wait. Each holds what it was read into, up to 2 MB.
+pub const FILTER_PLACES_MAX: usize = 32;
+/// How long a filter is tried before it counts as slow. Most take milliseconds.
+pub const FILTER_TRIAL: Duration = Duration::from_millis(250);
+/// Larger bodies take turns. Whoever has shown no token sends no larger ones.
+pub const SMALL_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Larger bodies of one asker that are read or worked on at the same time: each takes a megabyte, and what it is read into more.
+pub const LARGE_BODIES_AT_ONCE_MAX: usize = 8;
+/// The same of all askers of a node: 128 MB.
+pub const LARGE_BODIES_MAX: usize = 128;
+/// How long a body, or an upload, may bring nothing. Then the request is answered with code 23.
+pub const BODY_SILENCE: Duration = Duration::from_secs(10);
+/// Uploads of all guests of one address that run at the same time.
+pub const GUEST_UPLOADS_PER_ADDRESS: usize = 16;
 
 /// Messages that one group commit takes.
 pub const APPEND_BATCH_MAX: usize = 100;
@@ -469,6 +488,10 @@ const _: () = {
     assert!(STATEMENT_TIME.as_millis() < STATEMENT_PATIENCE.as_millis());
     assert!(STATEMENT_PATIENCE.as_millis() < REQUEST_TIMEOUT.as_millis());
     assert!(FILTER_TIME.as_secs() < CONNECTION_WAIT.as_secs());
+    assert!(FILTER_TRIAL.as_millis() < FILTER_TIME.as_millis());
+    assert!(BODY_SILENCE.as_secs() < REQUEST_TIMEOUT.as_secs());
+    assert!(UPLOADS_AT_ONCE_MAX < GUEST_UPLOADS_PER_ADDRESS);
+    assert!(SMALL_BODY_BYTES_MAX < JSON_BODY_BYTES_MAX && LARGE_BODIES_AT_ONCE_MAX < LARGE_BODIES_MAX);
     assert!(APPEND_STATEMENT_TIME.as_millis() < APPEND_TIME.as_millis());
     assert!(APPEND_ASIDE_WAIT.as_secs() + APPEND_TIME.as_secs() < REQUEST_TIMEOUT.as_secs());
     assert!(VAPID_LIFE_SECONDS <= 24 * 60 * 60);

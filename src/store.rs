@@ -14,6 +14,7 @@ pub mod connection;
 pub mod devices;
 pub mod drafts;
 pub mod events;
+mod filters;
 pub mod members;
 pub mod messages;
 pub mod mutes;
@@ -40,11 +41,12 @@ use tokio::time::Instant;
 
 use crate::config::Secret;
 use crate::error::{Error, Kind};
-use crate::lanes::{Lane, Lanes, Turn};
+use crate::lanes::{Crowded, Lane, Lanes, Turn};
 use crate::{limits, tasks, telemetry};
 
 use channels::{Creation, NewChannel};
 use connection::Patience;
+use filters::Filters;
 use statement::Statement;
 pub use write::{ChannelWrite, Write};
 
@@ -89,6 +91,11 @@ impl std::error::Error for StoreError {}
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match &error {
+            sqlx::Error::Io(error)
+                if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<Crowded>) =>
+            {
+                Self::Crowded
+            }
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
             | sqlx::Error::PoolTimedOut
@@ -182,11 +189,13 @@ impl Address {
 ///
 /// Transactions have connections of their own. While one is open its caller may read what has been committed, and a pool
 /// that both shared could be full of transactions that all wait for one more connection. What clients' filters have become has
-/// connections of its own too, with less time: nobody knows beforehand what one costs, and others go on reading.
+/// connections of its own too, with less time: nobody knows beforehand what one costs, and others go on reading (filters.rs).
+/// Of those for reads one asker has a few at a time (statement.rs).
 #[derive(Clone)]
 pub struct Store {
     reads: PgPool,
-    filters: PgPool,
+    filters: Arc<Filters>,
+    slow_filters: Arc<Filters>,
     writes: PgPool,
     lanes: Arc<Lanes>,
     address: Address,
@@ -210,9 +219,13 @@ impl Store {
         let for_filters = connections_max / 5;
         let for_reads = connections_max - for_writes - for_filters;
         let reads = pool(for_reads, limits::STATEMENT_TIME).connect_with(address.options()).await?;
-        let filters = pool(for_filters, limits::FILTER_TIME).connect_lazy_with(address.options());
+        let filters = |connections, time| {
+            Arc::new(Filters::new(connections, |most| pool(most, time).connect_lazy_with(address.options())))
+        };
+        let slow_filters = filters(for_filters / 2, limits::FILTER_TIME);
+        let filters = filters(for_filters.div_ceil(2), limits::FILTER_TRIAL);
         let writes = pool(for_writes, limits::STATEMENT_TIME).connect_lazy_with(address.options());
-        Ok(Self { reads, filters, writes, lanes: Arc::default(), address: address.clone() })
+        Ok(Self { reads, filters, slow_filters, writes, lanes: Arc::default(), address: address.clone() })
     }
 
     /// Applies the migrations that are missing, one node at a time.
@@ -311,28 +324,15 @@ impl Store {
     pub async fn close(&self) {
         self.writes.close().await;
         self.filters.close().await;
+        self.slow_filters.close().await;
         self.reads.close().await;
     }
 
-    /// For one statement; counted for the request's log line. It ends with whoever waits for it.
+    /// For one statement, at its asker's turn; counted for the request's log line. It ends with whoever waits for it.
     fn pool(&self) -> Statement<'_> {
         telemetry::expect_no_transaction();
         telemetry::count_query();
-        Statement(&self.reads)
-    }
-
-    /// The same for a statement that a client's filter is in, as soon as it is its asker's turn: nobody alone has all connections.
-    async fn filters(&self, asker: Option<&str>) -> Result<(Option<Turn>, Statement<'_>)> {
-        telemetry::expect_no_transaction();
-        let turn = match asker {
-            Some(asker) => {
-                let turn = self.lanes.enter(Lane::Filters(asker.into())).await;
-                Some(turn.map_err(|_| StoreError::Crowded)?)
-            }
-            None => None,
-        };
-        telemetry::count_query();
-        Ok((turn, Statement(&self.filters)))
+        Statement::shared(&self.reads, &self.lanes)
     }
 
     /// The same for a statement that changes something: whoever asked for it is not let go before it is done.

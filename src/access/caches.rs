@@ -17,6 +17,7 @@ use wire::{Cid, Timestamp};
 
 use super::app::{self, App, ChannelType};
 use super::grants::Grants;
+use crate::asker::for_everybody;
 use crate::engine::Presence;
 use crate::error::{Error, Result};
 use crate::events::Touched;
@@ -142,7 +143,8 @@ impl<K: Hash + Eq + Clone + Send + Sync + 'static, V: Clone + Send + Sync + 'sta
             return Ok(value);
         }
         let before = self.changes_of(key).load(Ordering::Acquire);
-        let value = self.values.try_get_with_by_ref(key, load).await.map_err(|error: Arc<Error>| (*error).clone())?;
+        let value = self.values.try_get_with_by_ref(key, for_everybody(load)).await;
+        let value = value.map_err(|error: Arc<Error>| (*error).clone())?;
         self.drop_if_changed(key, before).await;
         Ok(value)
     }
@@ -232,7 +234,7 @@ impl Caches {
         if self.app_known.load(Ordering::Acquire) >= changes {
             return Ok(());
         }
-        let (row, types) = self.store.app().await.map_err(Error::unavailable)?;
+        let (row, types) = for_everybody(self.store.app()).await.map_err(Error::unavailable)?;
         *self.app.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(App::new(row, types));
         self.channels.forget_all();
         self.app_known.store(changes, Ordering::Release);

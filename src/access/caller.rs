@@ -121,16 +121,6 @@ impl Caller {
         self.user.as_ref().map(|user| user.id.as_str())
     }
 
-    /// With whom the caller shares what everybody may do only so often at once. Servers wait for nobody. Guests wait for each
-    /// other, and so do the anonymous: they have as many names as they like.
-    pub fn turns_shared_with(&self) -> Option<&str> {
-        match self.standing {
-            Standing::Server => None,
-            Standing::Anonymous => Some("!anonymous"),
-            Standing::User => self.user.as_ref().map(|user| if user.role == GUEST_ROLE { "!guests" } else { &user.id }),
-        }
-    }
-
     /// The user who acts: whose is what the call writes, and whose own things it may ask for.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use wire::Cid;
 use wire::app::UploadConfig;
 
 use crate::access::{self, Action, Caller, ChannelAccess};
+use crate::asker::{self, Asker};
 use crate::chat::messages::policy;
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
@@ -92,7 +93,7 @@ impl Drop for Unkept {
 /// That somebody may upload to a channel, and that it is their turn: asked before anything of the upload is read.
 pub struct Admission {
     access: ChannelAccess,
-    _turn: Option<Turn>,
+    _turns: Vec<Turn>,
 }
 
 /// May the caller upload here? For whom a server uploads does not matter. Waits while many uploads of the caller are running.
@@ -108,11 +109,15 @@ pub async fn admit(ctx: &Ctx, caller: &Caller, cid: &Cid) -> Result<Admission> {
         caller.acting()?;
         policy::check_author(&access, caller, ctx.clock.now())?;
     }
-    let turn = match caller.turns_shared_with() {
-        Some(uploader) => Some(ctx.upload_lanes.enter(Lane::Uploads(uploader.into())).await.map_err(crowded)?),
-        None => None,
-    };
-    Ok(Admission { access, _turn: turn })
+    let mut turns = Vec::new();
+    if !caller.is_server() {
+        turns.push(ctx.lanes.enter(Lane::Uploads(caller.acting()?.id.clone())).await.map_err(crowded)?);
+    }
+    // A guest waits for nobody who stands still, but for as many guests as an address may have at once.
+    if let Some(Asker::Guests(address)) = asker::current() {
+        turns.push(ctx.lanes.enter(Lane::GuestUploads(address)).await.map_err(crowded)?);
+    }
+    Ok(Admission { access, _turns: turns })
 }
 
 fn crowded(_: Crowded) -> Error {

@@ -1,9 +1,12 @@
-//! From where a request comes: the address that limits count by where nothing else is known of a caller.
+//! From where a request comes: the address that limits count by where nothing else is known of a caller, and who shares with whom.
 
 use std::net::{IpAddr, Ipv6Addr};
 
 use axum::http::request::Parts;
 
+use crate::access::Caller;
+use crate::access::caller::GUEST_ROLE;
+use crate::asker::Asker;
 use crate::config::Network;
 use crate::ctx::Ctx;
 
@@ -41,6 +44,18 @@ pub fn party(address: IpAddr) -> IpAddr {
         IpAddr::V4(_) => address,
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
     }
+}
+
+/// Who asks, with a share of its own; nobody where it is a server.
+pub fn asker(ctx: &Ctx, parts: &Parts, caller: &Caller) -> Option<Asker> {
+    let user = caller.user().filter(|_| !caller.is_server())?;
+    Some(if caller.is_anonymous() {
+        Asker::Anonymous(party(address(ctx, parts)))
+    } else if user.role == GUEST_ROLE {
+        Asker::Guests(party(address(ctx, parts)))
+    } else {
+        Asker::User(user.id.as_str().into())
+    })
 }
 
 #[cfg(test)]

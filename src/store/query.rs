@@ -3,7 +3,7 @@
 //! Each query says how its known fields read as SQL ([`Fields`]); operators, custom data and nulls work the same
 //! everywhere. A comparison with something that is not there is false, and its negation true.
 //!
-//! What a client wrote runs on connections that nothing else needs, and not for long ([`super::Store::filters`]): whatever a
+//! What a client wrote runs on connections that nothing else needs, and not for long (filters.rs): whatever a
 //! filter costs, everything else is read meanwhile.
 
 pub mod channels;
@@ -15,8 +15,6 @@ use query::{Field, FieldKind, Filter, Operator, Sort, Test};
 use serde_json::Value;
 use sqlx::{Postgres, QueryBuilder};
 use wire::Timestamp;
-
-use super::StoreError;
 
 pub(super) type Sql = QueryBuilder<Postgres>;
 
@@ -30,12 +28,6 @@ pub(super) trait Fields {
 
     /// Writes the condition of a field that is not a plain expression.
     fn special(&self, sql: &mut Sql, name: &str, test: &Test);
-}
-
-/// What became of a statement that a client's filter is in: one that Postgres stopped, because its time was over, is its author's.
-pub(super) fn refused(error: sqlx::Error) -> StoreError {
-    let is_stopped = error.as_database_error().is_some_and(|error| error.code().as_deref() == Some("57014"));
-    if is_stopped { StoreError::TooLong(error) } else { error.into() }
 }
 
 /// Writes a filter as one condition.

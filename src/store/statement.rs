@@ -3,6 +3,11 @@
 //! The pool itself would take the connection back and wait until the statement is done: somebody who asks and hangs up, again
 //! and again, would hold all of it. Here a connection that is left in the middle of a statement is closed, and Postgres stops
 //! the statement when it notices.
+//!
+//! Of the pool that everybody reads from one asker has a few connections at a time: the statement waits for its asker's turn
+//! before it takes a connection, and for nothing while it has one.
+
+use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream};
@@ -10,38 +15,68 @@ use futures_util::{StreamExt, TryFutureExt, TryStreamExt};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{Describe, Either, Error, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
+use crate::asker;
+use crate::lanes::Lanes;
 use crate::limits::STATEMENT_PATIENCE;
 
 /// See the head of this file.
-#[derive(Debug)]
-pub(super) struct Statement<'p>(pub(super) &'p PgPool);
+pub(super) struct Statement<'p> {
+    pool: &'p PgPool,
+    lanes: Option<&'p Arc<Lanes>>,
+}
 
-/// A connection in the middle of a statement, until it is [settled](Busy::settle).
-struct Busy(Option<PoolConnection<Postgres>>);
-
-impl Busy {
-    async fn acquire(pool: &PgPool) -> Result<Self, Error> {
-        Ok(Self(Some(pool.acquire().await?)))
+impl<'p> Statement<'p> {
+    /// On a pool that askers share.
+    pub(super) fn shared(pool: &'p PgPool, lanes: &'p Arc<Lanes>) -> Self {
+        Self { pool, lanes: Some(lanes) }
     }
 
+    /// Of somebody whose turn it is already.
+    pub(super) fn unshared(pool: &'p PgPool) -> Self {
+        Self { pool, lanes: None }
+    }
+
+    async fn acquire(&self) -> Result<Busy, Error> {
+        let turn = match self.lanes {
+            Some(lanes) => asker::turn_to_read(lanes).await.map_err(std::io::Error::other)?,
+            None => None,
+        };
+        Ok(Busy { connection: Some(self.pool.acquire().await?), _turn: turn })
+    }
+}
+
+impl std::fmt::Debug for Statement<'_> {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_tuple("Statement").field(self.pool).finish()
+    }
+}
+
+/// A connection in the middle of a statement, until it is [settled](Busy::settle).
+struct Busy {
+    connection: Option<PoolConnection<Postgres>>,
+    _turn: Option<OwnedSemaphorePermit>,
+}
+
+impl Busy {
     fn connection(&mut self) -> &mut PgConnection {
-        self.0.as_mut().expect("it is there until it is dropped")
+        self.connection.as_mut().expect("it is there until it is dropped")
     }
 
     /// Gives the connection back if it has answered; one that has not is closed.
     fn settle<T>(mut self, answer: Result<Result<T, Error>, Elapsed>) -> Result<T, Error> {
         let answer = answer.map_err(|_| Error::Io(std::io::ErrorKind::TimedOut.into()))?;
-        drop(self.0.take());
+        drop(self.connection.take());
         answer
     }
 }
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        if let Some(connection) = self.0.take() {
+        if let Some(connection) = self.connection.take() {
             drop(connection.detach());
         }
     }
@@ -57,7 +92,7 @@ impl<'p> Executor<'p> for Statement<'p> {
         E: 'q + Execute<'q, Postgres>,
     {
         let all = async move {
-            let mut busy = Busy::acquire(self.0).await?;
+            let mut busy = self.acquire().await?;
             let all = timeout(STATEMENT_PATIENCE, busy.connection().fetch_many(query).try_collect::<Vec<_>>()).await;
             busy.settle(all).map(|all| stream::iter(all.into_iter().map(Ok)))
         };
@@ -70,7 +105,7 @@ impl<'p> Executor<'p> for Statement<'p> {
         E: 'q + Execute<'q, Postgres>,
     {
         Box::pin(async move {
-            let mut busy = Busy::acquire(self.0).await?;
+            let mut busy = self.acquire().await?;
             let found = timeout(STATEMENT_PATIENCE, busy.connection().fetch_all(query)).await;
             busy.settle(found)
         })
@@ -82,7 +117,7 @@ impl<'p> Executor<'p> for Statement<'p> {
         E: 'q + Execute<'q, Postgres>,
     {
         Box::pin(async move {
-            let mut busy = Busy::acquire(self.0).await?;
+            let mut busy = self.acquire().await?;
             let found = timeout(STATEMENT_PATIENCE, busy.connection().fetch_optional(query)).await;
             busy.settle(found)
         })
@@ -93,7 +128,7 @@ impl<'p> Executor<'p> for Statement<'p> {
         'p: 'e,
     {
         Box::pin(async move {
-            let mut busy = Busy::acquire(self.0).await?;
+            let mut busy = self.acquire().await?;
             let prepared = timeout(STATEMENT_PATIENCE, busy.connection().prepare_with(sql, parameters)).await;
             busy.settle(prepared)
         })
@@ -104,7 +139,7 @@ impl<'p> Executor<'p> for Statement<'p> {
         'p: 'e,
     {
         Box::pin(async move {
-            let mut busy = Busy::acquire(self.0).await?;
+            let mut busy = self.acquire().await?;
             let described = timeout(STATEMENT_PATIENCE, busy.connection().describe(sql)).await;
             busy.settle(described)
         })

@@ -26,6 +26,7 @@ use super::frame::{Decoder, Incoming};
 use super::queue::SocketQueue;
 use crate::access::Caller;
 use crate::access::caller::check_revoked;
+use crate::asker::{self, Asker};
 use crate::chat::users::connect::{check_active, connected, connecting_user};
 use crate::chat::users::full::own_user;
 use crate::ctx::Ctx;
@@ -34,8 +35,8 @@ use crate::events::size;
 use crate::http::error::envelope;
 use crate::http::extract::caller::{Credentials, claims, user_of};
 use crate::http::extract::query_param;
-use crate::http::rate_limits;
 use crate::http::server::Socket;
+use crate::http::{peer, rate_limits};
 use crate::limits;
 use crate::realtime::frame::{self, Opcode};
 use crate::realtime::{CloseReason, Connection, Dialect, DialectIndex};
@@ -77,7 +78,7 @@ pub async fn connect(State(ctx): State<Arc<Ctx>>, request: Request) -> Result<Re
     if let Err(error) = &visitor {
         tracing::info!(kind = error.kind.entry().name, reason = %error.message, "a connection was refused");
     }
-    tokio::spawn(serve(ctx, upgrade, visitor));
+    tokio::spawn(serve(ctx, upgrade, visitor, asker::current()));
     Ok(switching_protocols(accept))
 }
 
@@ -150,6 +151,7 @@ async fn enter(ctx: &Arc<Ctx>, request: &Parts) -> Result<Visitor> {
         }
     };
     rate_limits::check(ctx, request, &visitor.caller)?;
+    asker::tell(peer::asker(ctx, request, &visitor.caller));
     Ok(visitor)
 }
 
@@ -162,11 +164,11 @@ pub(crate) async fn upgraded(upgrade: OnUpgrade) -> Option<(TcpStream, Vec<u8>)>
 }
 
 /// The whole life of a socket. What happens once is boxed, so that ten thousand idle sockets do not each hold room for it.
-async fn serve(ctx: Arc<Ctx>, upgrade: OnUpgrade, visitor: Result<Visitor>) {
+async fn serve(ctx: Arc<Ctx>, upgrade: OnUpgrade, visitor: Result<Visitor>, asker: Option<Asker>) {
     let Some((stream, early)) = upgraded(upgrade).await else { return };
     let queue = Arc::new(SocketQueue::new(stream));
     let entered = match visitor {
-        Ok(visitor) => Box::pin(greet(&ctx, &queue, visitor)).await,
+        Ok(visitor) => Box::pin(asker::on_behalf(asker, greet(&ctx, &queue, visitor))).await,
         Err(error) => Err(error),
     };
     let _attendance = match entered {

@@ -24,13 +24,14 @@ use super::connection::{self, Attendance};
 use super::frame::Decoder;
 use super::queue::SocketQueue;
 use crate::access::Caller;
+use crate::asker::{self, Asker};
 use crate::chat::users::connect::{connected, connecting_user};
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::http::extract::query_param;
-use crate::http::rate_limits;
 use crate::http::rooms::auth::{Session, TokenTimes, renew_session, socket_user_of};
 use crate::http::rooms::room::{Room, invalid_cid};
+use crate::http::{peer, rate_limits};
 use crate::limits;
 use crate::realtime::frame;
 use crate::realtime::{CloseReason, Connection, DialectIndex};
@@ -68,6 +69,7 @@ async fn open(ctx: Arc<Ctx>, room: Option<Result<Room>>, request: Request) -> Re
 /// Somebody who may come in.
 struct Visitor {
     user: Arc<User>,
+    asker: Option<Asker>,
     token: TokenTimes,
     session: u64,
 }
@@ -82,9 +84,12 @@ async fn visitor(ctx: &Arc<Ctx>, parts: &Parts) -> Result<Visitor> {
         }
         Err(error) => return Err(error),
     };
-    rate_limits::check(ctx, parts, &Caller::client(user.clone()))?;
+    let caller = Caller::client(user.clone());
+    rate_limits::check(ctx, parts, &caller)?;
+    let asker = peer::asker(ctx, parts, &caller);
+    asker::tell(asker.clone());
     let session = Session::of(ctx, &user, &parts.headers).await?.id;
-    Ok(Visitor { user, token, session })
+    Ok(Visitor { user, asker, token, session })
 }
 
 async fn serve(ctx: Arc<Ctx>, upgrade: OnUpgrade, visitor: Result<Visitor>, room: Option<Result<Cid>>) {
@@ -116,7 +121,7 @@ async fn attend(
     room: Option<Cid>,
     early: &[u8],
 ) -> Result<()> {
-    let Visitor { user, token, session } = visitor;
+    let Visitor { user, asker, token, session } = visitor;
     let connection = Arc::new(Connection {
         id: ctx.realtime.connection_id(),
         user_id: user.id.as_str().into(),
@@ -127,11 +132,12 @@ async fn attend(
         socket: Box::new(RoomSocket::new(queue.clone(), &user.id)),
     });
     let _attendance = Attendance { ctx: ctx.clone(), connection: connection.clone() };
-    connected(ctx, connection.clone(), &user).await?;
+    asker::on_behalf(asker.clone(), connected(ctx, connection.clone(), &user)).await?;
     renew_session(ctx, session, &user.id).await;
-    let mut listener = RoomListener::new(ctx.clone(), connection.clone(), Caller::client(user.clone()), room.clone());
+    let caller = Caller::client(user.clone());
+    let mut listener = RoomListener::new(ctx.clone(), connection.clone(), caller, asker.clone(), room.clone());
     let outcome = match room {
-        Some(cid) => listener.watch(&cid).await.map(drop),
+        Some(cid) => asker::on_behalf(asker, listener.watch(&cid)).await.map(drop),
         None => Ok(()),
     };
     if outcome.is_ok() {

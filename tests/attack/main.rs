@@ -1,8 +1,8 @@
 //! What broke the server once, or would: every test here failed on the code that it was written against.
 //!
-//! A file per question: who is it (identity), whose name is it (names), what may it still (rights; held, if it
-//! has waited), what does one request cost
-//! (bounds, sizes, uploads), what if it stops half-way, who waits for whom (lanes, locks), what if Redis stands still, which
+//! A file per question: who is it (identity), whose name is it (names), what may it still (rights; held, if it has waited), what
+//! does one request cost (bounds, sizes, uploads), how much of the node is one asker's (shares), what if it stops half-way, who
+//! waits for whom (lanes, locks), what if Redis stands still, which
 //! rule does it go round.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test says no")]
@@ -17,6 +17,7 @@ mod names;
 mod redis_away;
 mod rights;
 mod rules;
+mod shares;
 mod sizes;
 mod uploads;
 

@@ -38,7 +38,6 @@ pub async fn query_channels(ctx: &Ctx, caller: &Caller, request: QueryChannelsRe
     }
     let readable = caller.user().filter(|_| !caller.is_server()).map(|user| readable(&ctx.caches.app(), &user.role));
     let query = ChannelQuery {
-        asker: caller.turns_shared_with(),
         filter: &filter,
         sort: &sort,
         limit: checked_limit(request.limit, limits::QUERY_CHANNELS_LIMIT_DEFAULT, limits::QUERY_CHANNELS_LIMIT_MAX)?,

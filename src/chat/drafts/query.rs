@@ -32,7 +32,6 @@ pub async fn query_drafts(
     let filter = parse_filter(request.filter.as_ref().unwrap_or(&Value::Null), &DRAFT_SCHEMA, limits::FILTER_BOUNDS)?;
     let sort = parse_sort(request.sort.as_ref().unwrap_or(&Value::Null), &DRAFT_SCHEMA)?;
     let query = DraftQuery {
-        asker: caller.turns_shared_with(),
         user_id: &user.id,
         filter: &filter,
         oldest_first: sort.first().is_some_and(|key| !key.descending),

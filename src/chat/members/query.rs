@@ -44,7 +44,6 @@ pub async fn query_members(ctx: &Ctx, caller: &Caller, cid: &Cid, request: Query
     let times = times.into_iter().filter_map(|(operator, at)| Some(MemberBound::CreatedAt(operator, at?)));
     let bounds: Vec<MemberBound> = ids.chain(times).collect();
     let query = MemberQuery {
-        asker: caller.turns_shared_with(),
         channel_id: access.key(),
         filter: &filter,
         sort: &sort,

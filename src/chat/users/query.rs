@@ -29,7 +29,6 @@ pub async fn query_users(ctx: &Ctx, caller: &Caller, request: QueryUsersRequest)
         parse_filter(request.filter_conditions.as_ref().unwrap_or(&Value::Null), &USER_SCHEMA, limits::FILTER_BOUNDS)?;
     let sort = parse_sort(request.sort.as_ref().unwrap_or(&Value::Null), &USER_SCHEMA)?;
     let query = UserQuery {
-        asker: caller.turns_shared_with(),
         filter: &filter,
         sort: &sort,
         limit: checked_limit(request.limit, limits::QUERY_USERS_LIMIT_DEFAULT, limits::QUERY_USERS_LIMIT_MAX)?,

@@ -1,18 +1,21 @@
 //! JSON bodies. Nothing and `null` mean an empty object, as clients of every age send them.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::HeaderMap;
 use axum::http::header::CONTENT_LENGTH;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use serde::de::DeserializeOwned;
+use tokio::time::timeout;
 
 use super::proof::Proof;
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind};
-use crate::limits;
+use crate::lanes::Lane;
+use crate::{asker, limits};
 
 /// A JSON body of the Stream surface.
 pub struct Body<T>(pub T);
@@ -22,23 +25,54 @@ impl<T: DeserializeOwned> FromRequest<Arc<Ctx>> for Body<T> {
 
     async fn from_request(request: Request, ctx: &Arc<Ctx>) -> Result<Self, Error> {
         let (parts, body) = request.into_parts();
-        let bytes = read(&parts.headers, body, limits::JSON_BODY_BYTES_MAX).await?;
+        let bytes = read(ctx, &parts.headers, body, limits::JSON_BODY_BYTES_MAX).await?;
         Proof::check_again(ctx, &parts).await?;
         parse(&bytes).map(Self)
     }
 }
 
 /// Reads a body that is not larger than it may be; one that says so beforehand is refused before it is read.
-async fn read(headers: &HeaderMap, body: axum::body::Body, bytes_max: usize) -> Result<Bytes, Error> {
+async fn read(ctx: &Ctx, headers: &HeaderMap, body: axum::body::Body, bytes_max: usize) -> Result<Vec<u8>, Error> {
+    let bytes_max = if asker::is_known() { bytes_max } else { bytes_max.min(limits::SMALL_BODY_BYTES_MAX) };
     let too_large = || Error::new(Kind::PayloadTooLarge, format!("a body may have {bytes_max} bytes"));
     let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > bytes_max) {
         return Err(too_large());
     }
-    let body = Limited::new(body, bytes_max).collect().await;
-    body.map(http_body_util::Collected::to_bytes).map_err(|error| {
-        if error.is::<LengthLimitError>() { too_large() } else { Error::input("the body could not be read") }
+    let mut chunks = pin!(chunks(body));
+    let mut body = Vec::new();
+    while let Some(chunk) = chunks.try_next().await? {
+        let (before, after) = (body.len(), body.len() + chunk.len());
+        if after > bytes_max {
+            return Err(too_large());
+        }
+        if before <= limits::SMALL_BODY_BYTES_MAX && after > limits::SMALL_BODY_BYTES_MAX {
+            take_turn(ctx).await?;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// A body in chunks, for as long as it goes on: one that falls silent has an error in place of its end.
+pub fn chunks(body: axum::body::Body) -> impl Stream<Item = Result<Bytes, Error>> + Send + 'static {
+    stream::unfold(body.into_data_stream(), async |mut body| {
+        let chunk = match timeout(limits::BODY_SILENCE, body.next()).await {
+            Ok(chunk) => chunk?.map_err(|_| Error::input("the body could not be read")),
+            Err(_) => Err(Error::new(Kind::Timeout, "the body fell silent")),
+        };
+        Some((chunk, body))
     })
+}
+
+/// Waits for the turn of a body that is not small. It lasts until the request is done: what the body is read into is larger still.
+async fn take_turn(ctx: &Ctx) -> Result<(), Error> {
+    let crowded = |_| Error::new(Kind::RateLimited, "too many of your large bodies at once: wait for their answers");
+    if let Some(asker) = asker::current() {
+        asker::keep(ctx.lanes.enter(Lane::Bodies(asker)).await.map_err(crowded)?);
+    }
+    asker::keep(ctx.lanes.enter(Lane::AllBodies).await.map_err(Error::unavailable)?);
+    Ok(())
 }
 
 /// # Errors

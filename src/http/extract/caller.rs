@@ -13,10 +13,11 @@ use super::{form_pairs, query_param};
 use crate::access::Caller;
 use crate::access::caller::{check_revoked, check_user_id};
 use crate::access::token::Claims;
+use crate::asker;
 use crate::chat::users::connect::check_active;
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
-use crate::http::rate_limits;
+use crate::http::{peer, rate_limits};
 use crate::store::users::User;
 
 /// What somebody anonymous is called that gives itself no name.
@@ -31,6 +32,7 @@ impl FromRequestParts<Arc<Ctx>> for Auth {
     async fn from_request_parts(parts: &mut Parts, ctx: &Arc<Ctx>) -> Result<Self> {
         let caller = authenticated(ctx, &parts.uri, &parts.headers).await?;
         rate_limits::check(ctx, parts, &caller)?;
+        asker::tell(peer::asker(ctx, parts, &caller));
         Proof::note(parts, Surface::Stream, &caller);
         let acting = query_param(&parts.uri, "user_id").filter(|id| caller.is_server() && !id.is_empty());
         Ok(Self(match acting {

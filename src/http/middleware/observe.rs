@@ -18,7 +18,7 @@ use crate::http::error::Envelope;
 use crate::http::reply::JsonBody;
 use crate::http::{error, router};
 use crate::tasks::Panicked;
-use crate::{limits, telemetry};
+use crate::{asker, limits, telemetry};
 
 /// What is known about a request while it is handled.
 #[derive(Debug)]
@@ -51,7 +51,7 @@ pub async fn observe(State(ctx): State<Arc<Ctx>>, mut request: Request, next: Ne
         let timeout = if operation.starts_with("Upload") { limits::UPLOAD_TIMEOUT } else { limits::REQUEST_TIMEOUT };
         // Dropped by whoever serves the connection when the client hangs up, and here when its time is over: what it has begun
         // is finished all the same.
-        match tokio::time::timeout(timeout, ctx.tasks.finish(next.run(request))).await {
+        match tokio::time::timeout(timeout, ctx.tasks.finish(asker::unknown(next.run(request)))).await {
             Ok(Ok(response)) => response,
             Ok(Err(Panicked)) => error_response(Error::internal("the handler panicked")),
             Err(_) => error_response(Error::new(Kind::Timeout, "the request took too long")),

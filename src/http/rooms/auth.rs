@@ -10,12 +10,13 @@ use axum::http::{HeaderMap, HeaderValue};
 use crate::access::Caller;
 use crate::access::caller::{check_revoked, check_user_id};
 use crate::access::token::Claims;
+use crate::asker;
 use crate::chat::users::connect::{check_active, connecting_user};
 use crate::ctx::Ctx;
 use crate::engine::Note;
 use crate::error::{Error, Kind, Result};
 use crate::http::extract::proof::{Proof, Surface};
-use crate::http::{public_url, rate_limits};
+use crate::http::{peer, public_url, rate_limits};
 use crate::limits;
 use crate::store::users::User;
 
@@ -53,6 +54,7 @@ impl FromRequestParts<Arc<Ctx>> for RoomAuth {
     async fn from_request_parts(parts: &mut Parts, ctx: &Arc<Ctx>) -> Result<Self> {
         let (caller, token) = authenticated(ctx, &parts.headers).await?;
         rate_limits::check(ctx, parts, &caller)?;
+        asker::tell(peer::asker(ctx, parts, &caller));
         Proof::note(parts, Surface::Rooms, &caller);
         let user = caller.acting()?.clone();
         Ok(Self { caller, user, token })

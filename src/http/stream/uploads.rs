@@ -1,5 +1,6 @@
 //! Uploads: multipart, streamed to where they are kept.
 
+use std::iter::successors;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, ready};
@@ -66,7 +67,7 @@ async fn upload(
     let request = Request::from_parts(parts.clone(), body);
     let broken = |error| broken(&error, "the form cannot be read");
     let unread = Unread::default();
-    let request = request.map(|body| Body::from_stream(unread.watch(body.into_data_stream())));
+    let request = request.map(|body| Body::from_stream(unread.watch(body::chunks(body))));
     let mut form =
         Multipart::from_request(request, ctx).await.map_err(|_| Error::input("an upload is a multipart form"))?;
     let mut received = None;
@@ -153,9 +154,15 @@ fn too_large() -> Error {
     Error::new(Kind::PayloadTooLarge, format!("an upload may have {} bytes", limits::UPLOAD_BYTES_MAX))
 }
 
-/// A form that is too large, or that ends before it is over.
+/// A form that is too large, that ends before it is over, or that falls silent.
 fn broken(error: &MultipartError, problem: &'static str) -> Error {
-    if error.status() == StatusCode::PAYLOAD_TOO_LARGE { too_large() } else { Error::input(problem) }
+    let causes = successors(Some(error as &(dyn std::error::Error + 'static)), |error| error.source());
+    let silence = causes.filter_map(|cause| cause.downcast_ref::<Error>()).find(|error| error.kind == Kind::Timeout);
+    match silence {
+        Some(silence) => silence.clone(),
+        None if error.status() == StatusCode::PAYLOAD_TOO_LARGE => too_large(),
+        None => Error::input(problem),
+    }
 }
 
 /// What is escaped in the path of an upload's URL.

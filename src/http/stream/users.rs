@@ -11,13 +11,14 @@ use wire::user::{
 };
 
 use crate::access::Caller;
+use crate::asker;
 use crate::chat::users;
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::http::extract::caller::{Credentials, NAMELESS, claims, connection_id};
 use crate::http::extract::{Auth, Body, Payload};
-use crate::http::rate_limits;
 use crate::http::reply::Reply;
+use crate::http::{peer, rate_limits};
 
 /// Creates or replaces users. A client may write itself.
 #[utoipa::path(post, path = "/users/", operation_id = "UpdateUsers", tag = "users", request_body = UpdateUsersRequest,
@@ -68,7 +69,9 @@ pub async fn create_guest(
 ) -> Result<Reply<CreateGuestResponse>> {
     let credentials = Credentials { anonymous: true, ..Credentials::of(&parts.uri, &parts.headers) };
     claims(&ctx, &credentials)?;
-    rate_limits::check(&ctx, &parts, &Caller::anonymous(NAMELESS, ctx.clock.now())?)?;
+    let caller = Caller::anonymous(NAMELESS, ctx.clock.now())?;
+    rate_limits::check(&ctx, &parts, &caller)?;
+    asker::tell(peer::asker(&ctx, &parts, &caller));
     if ctx.caches.app().guest_user_creation_disabled {
         return Err(Error::not_allowed("guests are switched off"));
     }

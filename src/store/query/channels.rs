@@ -3,7 +3,7 @@
 use query::{Field, FieldKind, FieldSpec, Filter, Operator, Schema, Sort, Test};
 use serde_json::Value;
 
-use super::{Fields, Sql, refused, set_of, write_filter, write_order, write_scalar};
+use super::{Fields, Sql, set_of, write_filter, write_order, write_scalar};
 use crate::store::{Result, Store};
 
 const EQ: &[Operator] = &[Operator::Eq, Operator::Ne];
@@ -167,8 +167,6 @@ pub struct Readable {
 
 /// A query of channels.
 pub struct ChannelQuery<'a> {
-    /// Whose turn it takes ([`Store::filters`]).
-    pub asker: Option<&'a str>,
     pub filter: &'a Filter,
     pub sort: &'a [Sort],
     pub limit: i64,
@@ -179,6 +177,39 @@ pub struct ChannelQuery<'a> {
     pub readable: Option<&'a Readable>,
 }
 
+impl ChannelQuery<'_> {
+    fn sql(&self) -> Sql {
+        let mut sql = Sql::new(
+            "SELECT c.id FROM channels c JOIN channel_heads h ON h.channel_id = c.id
+             LEFT JOIN members me ON me.channel_id = c.id AND me.user_id = ",
+        );
+        sql.push_bind(self.viewer.map(ToOwned::to_owned));
+        sql.push(" WHERE c.deleted_at IS NULL AND ");
+        if !self.filter.mentions("hidden") {
+            sql.push("NOT ").push(HIDDEN).push(" AND ");
+        }
+        if let Some(readable) = self.readable {
+            sql.push("(c.type = ANY(").push_bind(readable.types.clone());
+            sql.push(") OR (me.user_id IS NOT NULL AND c.type || ' ' || me.channel_role = ANY(")
+                .push_bind(readable.member_roles.clone());
+            sql.push(")) OR (c.created_by = ").push_bind(self.viewer.map(ToOwned::to_owned));
+            sql.push(" AND c.type = ANY(").push_bind(readable.own_types.clone());
+            sql.push(")) OR c.config_overrides ? 'grants') AND ");
+        }
+        write_filter(&mut sql, self.filter, &ChannelFields);
+        let by_last_updated = [Sort {
+            field: Field::Known(
+                CHANNEL_SCHEMA.fields.iter().find(|spec| spec.name == "last_updated").expect("it is there"),
+            ),
+            descending: true,
+        }];
+        let sort = if self.sort.is_empty() { &by_last_updated } else { self.sort };
+        write_order(&mut sql, sort, &ChannelFields, "c.id DESC");
+        sql.push(" LIMIT ").push_bind(self.limit).push(" OFFSET ").push_bind(self.offset);
+        sql
+    }
+}
+
 impl Store {
     /// Keys of the matching channels, in order. Channels whose own settings change grants are matched generously: the
     /// caller checks each result.
@@ -186,34 +217,7 @@ impl Store {
     /// # Errors
     /// Postgres, a filter that takes too long, or too many of the asker's at once.
     pub async fn query_channels(&self, query: &ChannelQuery<'_>) -> Result<Vec<i64>> {
-        let mut sql = Sql::new(
-            "SELECT c.id FROM channels c JOIN channel_heads h ON h.channel_id = c.id
-             LEFT JOIN members me ON me.channel_id = c.id AND me.user_id = ",
-        );
-        sql.push_bind(query.viewer.map(ToOwned::to_owned));
-        sql.push(" WHERE c.deleted_at IS NULL AND ");
-        if !query.filter.mentions("hidden") {
-            sql.push("NOT ").push(HIDDEN).push(" AND ");
-        }
-        if let Some(readable) = query.readable {
-            sql.push("(c.type = ANY(").push_bind(readable.types.clone());
-            sql.push(") OR (me.user_id IS NOT NULL AND c.type || ' ' || me.channel_role = ANY(")
-                .push_bind(readable.member_roles.clone());
-            sql.push(")) OR (c.created_by = ").push_bind(query.viewer.map(ToOwned::to_owned));
-            sql.push(" AND c.type = ANY(").push_bind(readable.own_types.clone());
-            sql.push(")) OR c.config_overrides ? 'grants') AND ");
-        }
-        write_filter(&mut sql, query.filter, &ChannelFields);
-        let by_last_updated = [Sort {
-            field: Field::Known(
-                CHANNEL_SCHEMA.fields.iter().find(|spec| spec.name == "last_updated").expect("it is there"),
-            ),
-            descending: true,
-        }];
-        let sort = if query.sort.is_empty() { &by_last_updated } else { query.sort };
-        write_order(&mut sql, sort, &ChannelFields, "c.id DESC");
-        sql.push(" LIMIT ").push_bind(query.limit).push(" OFFSET ").push_bind(query.offset);
-        let (_turn, filters) = self.filters(query.asker).await?;
-        sql.build_query_scalar().fetch_all(filters).await.map_err(refused)
+        let keys: Vec<(i64,)> = self.filtered(|| query.sql()).await?;
+        Ok(keys.into_iter().map(|(key,)| key).collect())
     }
 }

@@ -3,7 +3,7 @@
 use query::{FieldKind, FieldSpec, Filter, Operator, Schema, Test};
 use wire::Timestamp;
 
-use super::{Fields, Sql, refused, write_filter};
+use super::{Fields, Sql, write_filter};
 use crate::store::drafts::Draft;
 use crate::store::{Result, Store};
 
@@ -51,13 +51,33 @@ pub struct DraftPlace {
 
 /// A query of one user's drafts.
 pub struct DraftQuery<'a> {
-    /// Whose turn it takes ([`Store::filters`]).
-    pub asker: Option<&'a str>,
     pub user_id: &'a str,
     pub filter: &'a Filter,
     pub oldest_first: bool,
     pub after: Option<DraftPlace>,
     pub limit: i64,
+}
+
+impl DraftQuery<'_> {
+    fn sql(&self) -> Sql {
+        let mut sql = Sql::new(
+            "SELECT d.* FROM drafts d JOIN channels c ON c.id = d.channel_id AND c.deleted_at IS NULL WHERE d.user_id = ",
+        );
+        sql.push_bind(self.user_id).push(" AND ");
+        if let Some(after) = &self.after {
+            sql.push("(d.created_at, d.channel_id, d.parent_id) ");
+            sql.push(if self.oldest_first { "> (" } else { "< (" }).push_bind(after.created_at);
+            sql.push(", ").push_bind(after.channel_id).push(", ").push_bind(after.parent_id.clone()).push(") AND ");
+        }
+        write_filter(&mut sql, self.filter, &DraftFields);
+        sql.push(if self.oldest_first {
+            " ORDER BY d.created_at, d.channel_id, d.parent_id LIMIT "
+        } else {
+            " ORDER BY d.created_at DESC, d.channel_id DESC, d.parent_id DESC LIMIT "
+        });
+        sql.push_bind(self.limit);
+        sql
+    }
 }
 
 impl Store {
@@ -66,23 +86,6 @@ impl Store {
     /// # Errors
     /// Postgres, a filter that takes too long, or too many of the asker's at once.
     pub async fn query_drafts(&self, query: &DraftQuery<'_>) -> Result<Vec<Draft>> {
-        let mut sql = Sql::new(
-            "SELECT d.* FROM drafts d JOIN channels c ON c.id = d.channel_id AND c.deleted_at IS NULL WHERE d.user_id = ",
-        );
-        sql.push_bind(query.user_id).push(" AND ");
-        if let Some(after) = &query.after {
-            sql.push("(d.created_at, d.channel_id, d.parent_id) ");
-            sql.push(if query.oldest_first { "> (" } else { "< (" }).push_bind(after.created_at);
-            sql.push(", ").push_bind(after.channel_id).push(", ").push_bind(after.parent_id.clone()).push(") AND ");
-        }
-        write_filter(&mut sql, query.filter, &DraftFields);
-        sql.push(if query.oldest_first {
-            " ORDER BY d.created_at, d.channel_id, d.parent_id LIMIT "
-        } else {
-            " ORDER BY d.created_at DESC, d.channel_id DESC, d.parent_id DESC LIMIT "
-        });
-        sql.push_bind(query.limit);
-        let (_turn, filters) = self.filters(query.asker).await?;
-        sql.build_query_as().fetch_all(filters).await.map_err(refused)
+        self.filtered(|| query.sql()).await
     }
 }

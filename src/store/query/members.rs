@@ -3,7 +3,7 @@
 use query::{FieldKind, FieldSpec, Filter, Operator, Schema, Sort, Test};
 use wire::Timestamp;
 
-use super::{Fields, Sql, refused, write_filter, write_order};
+use super::{Fields, Sql, write_filter, write_order};
 use crate::store::members::Member;
 use crate::store::{Result, Store};
 
@@ -75,8 +75,6 @@ pub enum MemberBound {
 
 /// A query of a channel's members.
 pub struct MemberQuery<'a> {
-    /// Whose turn it takes ([`Store::filters`]).
-    pub asker: Option<&'a str>,
     pub channel_id: i64,
     pub filter: &'a Filter,
     pub sort: &'a [Sort],
@@ -86,27 +84,32 @@ pub struct MemberQuery<'a> {
     pub offset: i64,
 }
 
-impl Store {
-    /// # Errors
-    /// Postgres, a filter that takes too long, or too many of the asker's at once.
-    pub async fn query_members(&self, query: &MemberQuery<'_>) -> Result<Vec<Member>> {
+impl MemberQuery<'_> {
+    fn sql(&self) -> Sql {
         let mut sql = Sql::new("SELECT m.* FROM members m LEFT JOIN users u ON u.id = m.user_id WHERE m.channel_id = ");
-        sql.push_bind(query.channel_id).push(" AND ");
-        for bound in query.bounds {
+        sql.push_bind(self.channel_id).push(" AND ");
+        for bound in self.bounds {
             match bound {
                 MemberBound::UserId(operator, id) => sql.push("m.user_id ").push(operator).push_bind(id.clone()),
                 MemberBound::CreatedAt(operator, at) => sql.push("m.created_at ").push(operator).push_bind(*at),
             };
             sql.push(" AND ");
         }
-        write_filter(&mut sql, query.filter, &MemberFields);
-        if query.sort.is_empty() {
+        write_filter(&mut sql, self.filter, &MemberFields);
+        if self.sort.is_empty() {
             sql.push(" ORDER BY m.created_at, m.user_id");
         } else {
-            write_order(&mut sql, query.sort, &MemberFields, "m.user_id");
+            write_order(&mut sql, self.sort, &MemberFields, "m.user_id");
         }
-        sql.push(" LIMIT ").push_bind(query.limit).push(" OFFSET ").push_bind(query.offset);
-        let (_turn, filters) = self.filters(query.asker).await?;
-        sql.build_query_as().fetch_all(filters).await.map_err(refused)
+        sql.push(" LIMIT ").push_bind(self.limit).push(" OFFSET ").push_bind(self.offset);
+        sql
+    }
+}
+
+impl Store {
+    /// # Errors
+    /// Postgres, a filter that takes too long, or too many of the asker's at once.
+    pub async fn query_members(&self, query: &MemberQuery<'_>) -> Result<Vec<Member>> {
+        self.filtered(|| query.sql()).await
     }
 }

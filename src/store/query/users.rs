@@ -2,7 +2,7 @@
 
 use query::{Field, FieldKind, FieldSpec, Filter, Operator, Schema, Sort, Test};
 
-use super::{Fields, Sql, refused, set_of, write_filter, write_order};
+use super::{Fields, Sql, set_of, write_filter, write_order};
 use crate::store::users::User;
 use crate::store::{Result, Store};
 
@@ -92,8 +92,6 @@ impl Fields for UserFields {
 
 /// A query of users.
 pub struct UserQuery<'a> {
-    /// Whose turn it takes ([`Store::filters`]).
-    pub asker: Option<&'a str>,
     pub filter: &'a Filter,
     pub sort: &'a [Sort],
     pub limit: i64,
@@ -101,23 +99,28 @@ pub struct UserQuery<'a> {
     pub include_deactivated: bool,
 }
 
-impl Store {
-    /// # Errors
-    /// Postgres, a filter that takes too long, or too many of the asker's at once.
-    pub async fn query_users(&self, query: &UserQuery<'_>) -> Result<Vec<User>> {
+impl UserQuery<'_> {
+    fn sql(&self) -> Sql {
         let mut sql = Sql::new("SELECT * FROM users u WHERE u.deleted_at IS NULL AND ");
-        if !query.include_deactivated {
+        if !self.include_deactivated {
             sql.push("u.deactivated_at IS NULL AND ");
         }
-        write_filter(&mut sql, query.filter, &UserFields);
+        write_filter(&mut sql, self.filter, &UserFields);
         let newest_first = [Sort {
             field: Field::Known(USER_SCHEMA.fields.iter().find(|spec| spec.name == "created_at").expect("it is there")),
             descending: true,
         }];
-        let sort = if query.sort.is_empty() { &newest_first } else { query.sort };
+        let sort = if self.sort.is_empty() { &newest_first } else { self.sort };
         write_order(&mut sql, sort, &UserFields, "u.id");
-        sql.push(" LIMIT ").push_bind(query.limit).push(" OFFSET ").push_bind(query.offset);
-        let (_turn, filters) = self.filters(query.asker).await?;
-        sql.build_query_as().fetch_all(filters).await.map_err(refused)
+        sql.push(" LIMIT ").push_bind(self.limit).push(" OFFSET ").push_bind(self.offset);
+        sql
+    }
+}
+
+impl Store {
+    /// # Errors
+    /// Postgres, a filter that takes too long, or too many of the asker's at once.
+    pub async fn query_users(&self, query: &UserQuery<'_>) -> Result<Vec<User>> {
+        self.filtered(|| query.sql()).await
     }
 }

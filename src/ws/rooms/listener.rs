@@ -15,6 +15,7 @@ use wire::read::{MarkReadRequest, MarkUnreadRequest};
 
 use super::{error_frame, text_frame};
 use crate::access::Caller;
+use crate::asker::{self, Asker};
 use crate::chat::channels::state::{Wanted, states};
 use crate::chat::channels::watch::watch;
 use crate::chat::messages::send::send_message;
@@ -37,6 +38,7 @@ pub(super) struct RoomListener {
     ctx: Arc<Ctx>,
     connection: Arc<Connection>,
     caller: Caller,
+    asker: Option<Asker>,
     /// The room of a socket that is for one.
     only: Option<Cid>,
     /// Rooms that the socket watches.
@@ -79,9 +81,15 @@ impl Refusal {
 }
 
 impl RoomListener {
-    pub(super) fn new(ctx: Arc<Ctx>, connection: Arc<Connection>, caller: Caller, only: Option<Cid>) -> Self {
+    pub(super) fn new(
+        ctx: Arc<Ctx>,
+        connection: Arc<Connection>,
+        caller: Caller,
+        asker: Option<Asker>,
+        only: Option<Cid>,
+    ) -> Self {
         let bucket = Bucket { left: limits::ROOM_FRAMES_BURST, at: Instant::now() };
-        Self { ctx, connection, caller, only, watched: Vec::new(), typing: HashMap::new(), bucket }
+        Self { ctx, connection, caller, asker, only, watched: Vec::new(), typing: HashMap::new(), bucket }
     }
 
     /// Enters a room and hears it from now on; then reads it, so that nothing falls between.
@@ -275,7 +283,7 @@ impl RoomListener {
         }
         let answer = match crate::http::extract::body::parse::<Said>(text.as_bytes()) {
             // Boxed: an idle socket does not hold room for it.
-            Ok(said) => Box::pin(self.obey(said))
+            Ok(said) => Box::pin(asker::on_behalf(self.asker.clone(), self.obey(said)))
                 .await
                 .map_or_else(|refusal| Some(refusal.frame()), |value| value.as_ref().map(text_frame)),
             Err(_) => Some(Refusal::Code("invalid_json", "a frame is a JSON object with a type").frame()),
