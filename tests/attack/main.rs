@@ -1,8 +1,8 @@
 //! What broke the server once, or would: every test here failed on the code that it was written against.
 //!
 //! A file per question: who is it (identity), whose name is it (names), what may it still (rights), what does one request cost
-//! (bounds, sizes, uploads), what if it stops half-way, who waits for whom (lanes, locks), what if Redis stands still, which
-//! rule does it go round.
+//! (bounds, sizes, uploads), what if it stops half-way, who waits for whom (lanes, locks), what if it is said twice, what if
+//! Redis stands still, which rule does it go round.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test says no")]
 
@@ -16,6 +16,7 @@ mod redis_away;
 mod rights;
 mod rules;
 mod sizes;
+mod twice;
 mod uploads;
 
 use serde_json::{Value, json};
