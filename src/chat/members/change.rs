@@ -115,7 +115,8 @@ pub async fn check_users_exist(ctx: &Ctx, ids: impl Iterator<Item = &str>) -> Re
     Err(Error::input(format!("these users do not exist, create them first: {}", unknown.join(", "))))
 }
 
-/// Adds members. Who is a member already stays as it is, but for who rejected an invite and is invited again.
+/// Adds members, from whom the history before a time is hidden if there is one. Who is a member already stays as it is, but for
+/// who rejected an invite and is invited again.
 ///
 /// # Errors
 /// Postgres.
@@ -134,6 +135,7 @@ pub async fn add(
         if let Some(mut row) = existing.remove(&member.user_id) {
             if member.invite.is_some() && row.has_rejected() {
                 (row.invite, row.invite_rejected_at) = (member.invite.map(Into::into), None);
+                hide_history(write, &mut row, hide_before).await?;
                 let row = write.put_member(&row).await?;
                 tell(ctx, write, channel, "member.updated", &row).await?;
                 tell_member(ctx, write, channel, &row).await?;
@@ -141,17 +143,24 @@ pub async fn add(
             continue;
         }
         let mut row = member.row(write);
-        if let Some(before) = hide_before {
-            row.cleared_seq =
-                if before >= write.now() { write.head.message_seq } else { write.message_seq_at(before).await? };
-            row.hide_messages_before = Some(before);
-        }
+        hide_history(write, &mut row, hide_before).await?;
         let row = write.put_member(&row).await?;
         added += 1;
         tell(ctx, write, channel, "member.added", &row).await?;
         tell_member(ctx, write, channel, &row).await?;
     }
     Ok(added)
+}
+
+/// Hides what was said before a time from somebody who comes in.
+async fn hide_history(write: &mut ChannelWrite, row: &mut Member, before: Option<Timestamp>) -> Result<()> {
+    if let Some(before) = before {
+        let seq = if before >= write.now() { write.head.message_seq } else { write.message_seq_at(before).await? };
+        // What was hidden from who comes back stays so.
+        row.cleared_seq = row.cleared_seq.max(seq);
+        row.hide_messages_before = row.hide_messages_before.max(Some(before));
+    }
+    Ok(())
 }
 
 /// Removes members. Who is none is passed over.
@@ -167,8 +176,8 @@ pub async fn remove(ctx: &Ctx, write: &mut ChannelWrite, channel: &LoadedChannel
     Ok(removed.len() as i64)
 }
 
-/// Gives members a role. Who is none is passed over, or becomes a member with that role if `add_missing`. Gives back how
-/// many became members.
+/// Gives members a role. Who is none is passed over, or becomes a member with that role, as in [`add`], if `add_missing`. Gives
+/// back how many became members.
 ///
 /// # Errors
 /// Postgres.
@@ -178,6 +187,7 @@ pub async fn assign(
     channel: &LoadedChannel,
     roles: &[(String, String)],
     add_missing: bool,
+    hide_before: Option<Timestamp>,
 ) -> Result<i64> {
     let ids: Vec<String> = roles.iter().map(|(id, _)| id.clone()).collect();
     let mut members = write.members(&ids).await?;
@@ -193,6 +203,7 @@ pub async fn assign(
             None if add_missing => {
                 let mut row = Member::new(id, write);
                 row.channel_role.clone_from(role);
+                hide_history(write, &mut row, hide_before).await?;
                 let row = write.put_member(&row).await?;
                 added += 1;
                 tell(ctx, write, channel, "member.added", &row).await?;
