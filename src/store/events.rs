@@ -70,6 +70,7 @@ impl EventRow {
 /// a connection to another database has it, and so it never writes here. Nothing else can look like that: the statement's
 /// snapshot is taken before it looks at the connections, a connection keeps its place among them and its database for life, and
 /// what is not known for certain (a prepared transaction, a worker without a database, what Postgres does not show) stays in.
+/// So it may be lower for once than it was before: whoever reads on waits, and misses nothing.
 macro_rules! log_floor {
     () => {
         "(SELECT least(min(open.xid::text::bigint), pg_snapshot_xmax(pg_current_snapshot())::text::bigint)
