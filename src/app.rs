@@ -69,8 +69,14 @@ impl OpenDatabase {
                 let lock = lock(&config.data_dir)?;
                 let postgres = EmbeddedPostgres::start(directory, &[]).await.map_err(StartError)?;
                 let address = postgres.address();
-                address.create_database().await.map_err(|error| StartError(error.to_string()))?;
-                Ok(Self { address, embedded: Some(postgres), _lock: Some(lock) })
+                let database = Self { address, embedded: Some(postgres), _lock: Some(lock) };
+                match database.address.create_database().await {
+                    Ok(()) => Ok(database),
+                    Err(error) => {
+                        database.close().await;
+                        Err(StartError(error.to_string()))
+                    }
+                }
             }
         }
     }

@@ -191,6 +191,8 @@ pub const APPEND_QUEUE_MAX: usize = 4_096;
 pub const APPEND_LOCK_PATIENCE: Duration = Duration::from_millis(50);
 /// How often a writer looks whether channels that stand aside are free.
 pub const APPEND_ASIDE_EVERY: Duration = Duration::from_millis(50);
+/// How long a channel that stands aside again is left alone: as long as it has stood aside already, up to this.
+pub const APPEND_ASIDE_REST_MAX: Duration = Duration::from_millis(800);
 /// How long a message stands aside; then its sender is told that it was not written.
 pub const APPEND_ASIDE_WAIT: Duration = Duration::from_secs(5);
 /// Messages of one channel that stand aside; more are refused at once.
@@ -316,6 +318,10 @@ pub const FILTER_TAGS_MAX: usize = 100;
 pub const FILTER_TAG_BYTES_MAX: usize = 100;
 /// Channels that one call marks as read, each with an event of its own.
 pub const MARK_READ_CHANNELS_MAX: usize = 100;
+/// Channels of those that are all marked as read at once: as many of a transaction's rows as nobody waits for.
+pub const READS_PER_PIECE: i64 = 500;
+/// Events of one piece that show the reader whole; of more, each shows it plain (chat/render/people.rs).
+pub const READS_SHOWN_WHOLE_MAX: usize = 100;
 
 // ---- Messages
 

@@ -8,7 +8,7 @@ use millrace::access::token::Tokens;
 use millrace::app::{Node, OpenDatabase};
 use millrace::clock::Clock;
 use millrace::config::{Config, Overrides};
-use millrace::store::Store;
+use millrace::store::{Address, Store, StoreError};
 use millrace::{limits, telemetry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -104,14 +104,20 @@ fn token(config: &Config, user: Option<String>, expires_in: Option<i64>) -> Resu
 async fn migrate(config: &Config) -> Outcome {
     telemetry::start_logging(&config.log);
     let database = OpenDatabase::open(config).await?;
-    let store = Store::connect(&database.address, config.connections_max).await?;
+    let applied = apply_migrations(config, &database.address).await;
+    database.close().await;
+    applied?;
+    println!("the database is up to date");
+    Ok(())
+}
+
+async fn apply_migrations(config: &Config, address: &Address) -> Result<(), StoreError> {
+    let store = Store::connect(address, config.connections_max).await?;
     store.migrate().await?;
     if let Err(error) = store.keep_event_partitions().await {
         tracing::warn!(%error, "partitions of the event log could not be made now: the first node that starts will");
     }
     store.close().await;
-    database.close().await;
-    println!("the database is up to date");
     Ok(())
 }
 
@@ -119,7 +125,13 @@ async fn serve(config: Config) -> Outcome {
     telemetry::start_logging(&config.log);
     let welcome = config.demo;
     let database = OpenDatabase::open(&config).await?;
-    let node = Box::pin(Node::start(config, &database.address, Clock::default())).await?;
+    let node = match Box::pin(Node::start(config, &database.address, Clock::default())).await {
+        Ok(node) => node,
+        Err(error) => {
+            database.close().await;
+            return Err(error.into());
+        }
+    };
     tracing::info!(listen = %node.listen, "ready");
     if welcome {
         println!("{}", millrace::http::demo::welcome(&node.ctx, node.listen)?);

@@ -18,6 +18,7 @@ use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::events::{Audience, Event};
 use crate::limits;
+use crate::store::Write;
 use crate::store::members::Member;
 use crate::store::messages::Message;
 
@@ -126,33 +127,52 @@ pub async fn mark_channels_read(
         }
         return Ok(last);
     }
-    let shows = shows_receipts(ctx, &user).await?;
-    let people = People::for_event(ctx, [user.clone()]).await?;
-    let mut write = ctx.store.write().await?;
-    let members = write.mark_all_read(&user).await?;
-    let mut last = wire::Event::new("message.read", ctx.clock.now());
+    mark_all_read(ctx, caller, &user).await?;
+    // The answer's event is one of a single channel; there is none to show.
+    Ok(None)
+}
+
+/// Piece by piece, each in a transaction of its own: whoever has ten thousand channels holds up nobody. What is left, if one of
+/// them fails, is unread as before.
+async fn mark_all_read(ctx: &Ctx, caller: &Caller, user: &str) -> Result<()> {
+    let shows = shows_receipts(ctx, user).await?;
+    let people = People::for_event(ctx, [user.to_owned()]).await?;
+    let plain = people.clone().plain();
+    let mut after = 0;
+    loop {
+        let mut write = ctx.store.write().await?;
+        let members = write.mark_some_read(user, after).await?;
+        let people = if members.len() > limits::READS_SHOWN_WHOLE_MAX { &plain } else { &people };
+        if shows {
+            log_reads(ctx, caller, &mut write, &members, people).await?;
+        }
+        ctx.announcer.tell(write.commit().await?).await;
+        match members.last() {
+            Some(last) if members.len() as i64 == limits::READS_PER_PIECE => after = last.channel_id,
+            _ => break,
+        }
+    }
+    let mut read = wire::Event::new("message.read", ctx.clock.now());
+    read.user = Some(people.get(user));
+    tell_totals(ctx, None, user, &read).await
+}
+
+/// An event for each of the channels, where read events are on.
+async fn log_reads(ctx: &Ctx, caller: &Caller, write: &mut Write, members: &[Member], people: &People) -> Result<()> {
     let keys: Vec<i64> = members.iter().map(|member| member.channel_id).collect();
     let app = ctx.caches.app();
     let channels: HashMap<i64, Arc<LoadedChannel>> =
         write.channels(&keys).await?.into_iter().map(|row| (row.id, Arc::new(LoadedChannel::new(row, &app)))).collect();
-    for member in &members {
+    for member in members {
         let Some(channel) = channels.get(&member.channel_id).filter(|channel| channel.config.read_events) else {
             continue;
         };
         let access = ChannelAccess::of(ctx, caller, channel.clone(), None);
-        last = read_event(&access, member, &people);
-        if shows {
-            let mut logged = Event::new(&last, Audience::CHANNEL)?.about(&user);
-            logged.channel_id = Some(member.channel_id);
-            write.event(logged);
-        }
+        let mut logged = Event::new(&read_event(&access, member, people), Audience::CHANNEL)?.about(&member.user_id);
+        logged.channel_id = Some(member.channel_id);
+        write.event(logged);
     }
-    ctx.announcer.tell(write.commit().await?).await;
-    last.channel_fields = None;
-    last.read = None;
-    tell_totals(ctx, None, &user, &last).await?;
-    // The answer's event is one of a single channel; there is none to show.
-    Ok(None)
+    Ok(())
 }
 
 /// Marks a message and everything after it as unread.

@@ -4,6 +4,8 @@
 //! Looked for in this order: the directory that `MILLRACE_POSTGRES_BIN` names, an installed Postgres (the newest of the usual
 //! places and PATH), the packaged binaries that `make run` puts into the cache. Postgres refuses to run as root, so root
 //! starts it as `postgres` or `nobody`.
+//!
+//! Its directory is made beside its place and moved there when it is whole, so that one that is there can be started.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -21,6 +23,8 @@ use crate::store::Address;
 const VERSION_MIN: u32 = 13;
 const SUPERUSER: &str = "millrace";
 const DATABASE: &str = "millrace";
+/// How the name of a directory begins that is being made.
+const NEW: &str = "cluster.new-";
 const START_SECONDS_MAX: &str = "60";
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(90);
 
@@ -45,7 +49,10 @@ impl EmbeddedPostgres {
     /// # Errors
     /// No Postgres on the machine, or it does not start; in words for whoever runs it.
     pub async fn start(directory: &Path, settings: &[(&str, &str)]) -> Result<Self, String> {
-        let programs = find_programs().ok_or(NOT_FOUND)?;
+        Self::start_by(find_programs().ok_or(NOT_FOUND)?, directory, settings).await
+    }
+
+    async fn start_by(programs: PathBuf, directory: &Path, settings: &[(&str, &str)]) -> Result<Self, String> {
         let owner = unprivileged_owner()?;
         fs::create_dir_all(directory).map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
         let directory = directory.canonicalize().map_err(|error| format!("{}: {error}", directory.display()))?;
@@ -59,8 +66,12 @@ impl EmbeddedPostgres {
         if !postgres.data.join("PG_VERSION").exists() {
             postgres.initialise().await?;
         }
-        if !postgres.is_running().await {
-            postgres.launch(settings).await?;
+        if !postgres.is_running().await
+            && let Err(error) = postgres.launch(settings).await
+        {
+            // It may have been about to.
+            let _ = postgres.stop().await;
+            return Err(error);
         }
         Ok(postgres)
     }
@@ -89,17 +100,30 @@ impl EmbeddedPostgres {
 
     async fn initialise(&self) -> Result<(), String> {
         tracing::info!(directory = %self.data.display(), "making a private Postgres");
+        // A name of its own: an `initdb` whose node was killed may still be writing.
+        let new = self.data.with_file_name(format!("{NEW}{}", crate::ids::unguessable()));
         // Not every system has C.UTF-8; plain C still sorts and stores every text.
         let mut outcome = Ok(());
         for locale in ["--locale=C.UTF-8", "--no-locale"] {
-            let _ = fs::remove_dir_all(&self.data);
+            self.clear();
             let options = ["-U", SUPERUSER, "-A", "trust", "-E", "UTF8", locale, "--no-sync", "-D"].map(OsStr::new);
-            outcome = self.run("initdb", options.into_iter().chain([self.data.as_os_str()])).await;
+            outcome = self.run("initdb", options.into_iter().chain([new.as_os_str()])).await;
             if outcome.is_ok() {
                 break;
             }
         }
-        outcome
+        outcome?;
+        fs::rename(&new, &self.data).map_err(|error| format!("cannot make {}: {error}", self.data.display()))
+    }
+
+    /// Takes away what is no Postgres, or not wholly one, as far as nobody is writing there.
+    fn clear(&self) {
+        let place = self.data.parent().unwrap_or(&self.data);
+        for entry in fs::read_dir(place).into_iter().flatten().flatten() {
+            if entry.path() == self.data || entry.file_name().to_string_lossy().starts_with(NEW) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
     }
 
     async fn is_running(&self) -> bool {
@@ -256,4 +280,35 @@ fn cache_directory() -> Option<PathBuf> {
     let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
     Some(cache?.join("millrace"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Programs of which `initdb` ends before its work is done.
+    fn programs_that_stop_half_way() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("initdb");
+        let half =
+            "#!/bin/sh\nfor last; do :; done\nmkdir -p \"$last/base\" && echo 16 > \"$last/PG_VERSION\"\nexit 1\n";
+        fs::write(&path, half).unwrap();
+        for path in [directory.path(), &path] {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        directory
+    }
+
+    #[tokio::test]
+    async fn a_first_start_that_was_cut_off_is_begun_again() {
+        let place = tempfile::tempdir().unwrap();
+        let programs = programs_that_stop_half_way();
+        EmbeddedPostgres::start_by(programs.path().to_owned(), place.path(), &[]).await.unwrap_err();
+        let postgres = EmbeddedPostgres::start(place.path(), &[]).await.unwrap();
+        postgres.address().create_database().await.unwrap();
+        postgres.stop().await.unwrap();
+        let beside: Vec<_> = fs::read_dir(postgres.data().parent().unwrap()).unwrap().flatten().collect();
+        assert!(beside.iter().all(|entry| !entry.file_name().to_string_lossy().starts_with(NEW)), "{beside:?}");
+        fs::remove_dir_all(postgres.data()).unwrap();
+    }
 }

@@ -70,6 +70,8 @@ impl Store {
 }
 
 impl Write {
+    /// Mutes channels; one that is named twice, once. Gives the mutes back.
+    ///
     /// # Errors
     /// Postgres.
     pub async fn mute_channels(
@@ -77,12 +79,10 @@ impl Write {
         user_id: &str,
         channel_ids: &[i64],
         expires: Option<Timestamp>,
-    ) -> Result<()> {
+    ) -> Result<Vec<ChannelMute>> {
+        // Memberships first, as those do who take mutes back.
         sqlx::query(
-            "WITH muted AS (
-                 INSERT INTO channel_mutes (user_id, channel_id, expires) SELECT $1, id, $3 FROM unnest($2::bigint[]) AS c (id)
-                 ON CONFLICT (user_id, channel_id) DO UPDATE SET expires = $3, updated_at = clock_timestamp())
-             UPDATE members SET notifications_muted = true, notifications_muted_until = $3
+            "UPDATE members SET notifications_muted = true, notifications_muted_until = $3
              WHERE user_id = $1 AND channel_id = ANY($2)",
         )
         .bind(user_id)
@@ -90,7 +90,17 @@ impl Write {
         .bind(expires)
         .execute(self.connection())
         .await?;
-        Ok(())
+        let mutes = sqlx::query_as(
+            "INSERT INTO channel_mutes (user_id, channel_id, expires)
+             SELECT DISTINCT $1, id, $3::timestamptz FROM unnest($2::bigint[]) AS c (id) ORDER BY id
+             ON CONFLICT (user_id, channel_id) DO UPDATE SET expires = $3, updated_at = clock_timestamp() RETURNING *",
+        )
+        .bind(user_id)
+        .bind(channel_ids)
+        .bind(expires)
+        .fetch_all(self.connection())
+        .await?;
+        Ok(mutes)
     }
 
     /// How many users and channels a user has muted, whichever are more.
@@ -123,11 +133,14 @@ impl Write {
         Ok(())
     }
 
+    /// Mutes users; one that is named twice, once.
+    ///
     /// # Errors
     /// Postgres.
     pub async fn mute_users(&mut self, user_id: &str, targets: &[String], expires: Option<Timestamp>) -> Result<()> {
         sqlx::query(
-            "INSERT INTO user_mutes (user_id, target_id, expires) SELECT $1, id, $3 FROM unnest($2::text[]) AS t (id)
+            "INSERT INTO user_mutes (user_id, target_id, expires)
+             SELECT DISTINCT $1, id, $3::timestamptz FROM unnest($2::text[]) AS t (id) ORDER BY id
              ON CONFLICT (user_id, target_id) DO UPDATE SET expires = $3, updated_at = clock_timestamp()",
         )
         .bind(user_id)

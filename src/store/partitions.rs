@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use wire::Timestamp;
 
 use super::connection::{self, Patience};
-use super::events::LogPosition;
+use super::events::{LogPosition, log_floor};
 use super::{Result, Store, StoreError};
 use crate::limits;
 
@@ -194,11 +194,11 @@ async fn copy_piece(connection: &mut PgConnection, day: Day, after: LogPosition)
     let last: Option<(i64, i64)> = sqlx::query_as(AssertSqlSafe(format!(
         "WITH piece AS (
              SELECT * FROM events_default
-             WHERE (tx, id) > ($1, $2) AND tx < pg_snapshot_xmin(pg_current_snapshot())::text::bigint
-               AND created_at >= $3 AND created_at < $4
+             WHERE (tx, id) > ($1, $2) AND tx < {} AND created_at >= $3 AND created_at < $4
              ORDER BY tx, id LIMIT $5
          ), copied AS (INSERT INTO {} SELECT * FROM piece)
          SELECT tx, id FROM piece ORDER BY tx DESC, id DESC LIMIT 1",
+        log_floor!(),
         day.table()
     )))
     .bind(after.tx)

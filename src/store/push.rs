@@ -88,9 +88,9 @@ impl Store {
         let mut write = self.write().await?;
         // Locked first: the end is looked up after whatever another node is reading now.
         if let Some(position) = write.lock_log_cursor(reader).await? {
-            let end = write.log_end().await?;
-            if position.tx > end.tx {
+            if write.is_to_come(position).await? {
                 tracing::info!(reader, "a reader of the log begins again: its place is from another database cluster");
+                let end = write.log_end().await?;
                 write.move_log_cursor(reader, end).await?;
             }
         }
@@ -329,6 +329,15 @@ impl Write {
                 .fetch_optional(self.connection())
                 .await?;
         Ok(position.map(|(tx, id)| LogPosition { tx, id }))
+    }
+
+    /// Is it of a transaction that this cluster has yet to begin?
+    async fn is_to_come(&mut self, position: LogPosition) -> Result<bool> {
+        let is_to_come = sqlx::query_scalar("SELECT $1 >= pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+            .bind(position.tx)
+            .fetch_one(self.connection())
+            .await?;
+        Ok(is_to_come)
     }
 
     async fn log_end(&mut self) -> Result<LogPosition> {

@@ -84,16 +84,26 @@ impl Write {
         .await?;
         let Some((last, _)) = piece.last() else { return Ok(true) };
         let (last, ids): (i64, Vec<&str>) = (*last, piece.iter().filter_map(|(_, id)| id.as_deref()).collect());
-        let reactions = sqlx::query(
-            "DELETE FROM reactions
-             WHERE ctid = ANY (ARRAY(SELECT ctid FROM reactions WHERE message_id = ANY ($1) LIMIT $2))",
-        )
-        .bind(ids)
-        .bind(limits::REMOVED_ROWS_PER_PIECE)
-        .execute(self.connection())
-        .await?;
-        if is_full(&reactions) {
-            return Ok(false);
+        let of_them = |some: &'static str| sqlx::query(some).bind(ids.clone()).bind(limits::REMOVED_ROWS_PER_PIECE);
+        for some in [
+            of_them(
+                "DELETE FROM reactions
+                 WHERE ctid = ANY (ARRAY(SELECT ctid FROM reactions WHERE message_id = ANY ($1) LIMIT $2))",
+            ),
+            of_them(
+                "DELETE FROM thread_reads
+                 WHERE ctid = ANY (ARRAY(SELECT ctid FROM thread_reads WHERE parent_id = ANY ($1) LIMIT $2))",
+            ),
+            of_them(
+                "DELETE FROM drafts
+                 WHERE ctid = ANY (ARRAY(SELECT ctid FROM drafts WHERE parent_id = ANY ($1) AND channel_id = $3 LIMIT $2))",
+            )
+            .bind(pending.channel_id),
+        ] {
+            let removed = some.execute(self.connection()).await?;
+            if is_full(&removed) {
+                return Ok(false);
+            }
         }
         sqlx::query("DELETE FROM messages WHERE channel_id = $1 AND seq > $2 AND seq <= $3")
             .bind(pending.channel_id)

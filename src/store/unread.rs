@@ -10,6 +10,7 @@ use super::members::Member;
 use super::messages::Message;
 use super::threads::unread_threads;
 use super::{Result, Store, StoreError, Write};
+use crate::limits;
 
 /// How far one member of one channel has read.
 #[derive(Clone, Debug, sqlx::FromRow)]
@@ -193,20 +194,27 @@ impl Write {
         Ok(member)
     }
 
-    /// Marks all of a user's channels as read and gives back those in which anything was unread.
+    /// Marks those of a user's channels as read in which anything is unread: the next [`limits::READS_PER_PIECE`] whose keys come
+    /// after one. They are locked in the order of keys, in which they come back.
     ///
     /// # Errors
     /// Postgres.
-    pub async fn mark_all_read(&mut self, user_id: &str) -> Result<Vec<Member>> {
+    pub async fn mark_some_read(&mut self, user_id: &str, after: i64) -> Result<Vec<Member>> {
         let members = sqlx::query_as(
-            "UPDATE members m SET last_read_at = clock_timestamp(), last_read_seq = h.message_seq,
+            "WITH unread AS MATERIALIZED (
+                 SELECT h.channel_id, h.message_seq, h.counted FROM members o JOIN channel_heads h USING (channel_id)
+                 WHERE o.user_id = $1 AND o.channel_id > $2 AND h.counted > o.last_read_counted
+                 ORDER BY o.channel_id LIMIT $3 FOR UPDATE OF o),
+             read AS (UPDATE members m SET last_read_at = clock_timestamp(), last_read_seq = h.message_seq,
                  last_read_counted = h.counted, last_read_message_id = coalesce((
                      SELECT x.id FROM messages x WHERE x.channel_id = h.channel_id AND x.id IS NOT NULL
                        AND (x.parent_id IS NULL OR x.show_in_channel) ORDER BY x.seq DESC LIMIT 1), last_read_message_id)
-             FROM channel_heads h
-             WHERE m.user_id = $1 AND h.channel_id = m.channel_id AND h.counted > m.last_read_counted RETURNING m.*",
+             FROM unread h WHERE m.user_id = $1 AND h.channel_id = m.channel_id RETURNING m.*)
+             SELECT * FROM read ORDER BY channel_id",
         )
         .bind(user_id)
+        .bind(after)
+        .bind(limits::READS_PER_PIECE)
         .fetch_all(self.connection())
         .await?;
         Ok(members)

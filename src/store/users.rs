@@ -90,7 +90,7 @@ impl Store {
     pub async fn create_missing_users(&self, ids: &[String], role: &str) -> Result<Vec<User>> {
         let users = sqlx::query_as(
             "INSERT INTO users (id, role) SELECT DISTINCT id, $2 FROM unnest($1::text[]) AS wanted (id)
-             ON CONFLICT DO NOTHING RETURNING *",
+             ORDER BY id ON CONFLICT DO NOTHING RETURNING *",
         )
         .bind(ids)
         .bind(role)

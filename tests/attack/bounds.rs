@@ -309,7 +309,39 @@ async fn anonymous_names_cost_nothing(app: &App) {
     }
 }
 
+/// However many channels there are, and however much the reader says of itself.
+async fn everything_is_marked_as_read_in_pieces(app: &App) {
+    let ada = app.person("ada").await;
+    let about = json!({"users": [{"id": "ada", "set": {"about": "x".repeat(4_000)}}]});
+    app.server().patch("/users", about).await.ok();
+    channel(app, "messaging:room", &["ada"]).await;
+    app.sql(
+        "WITH made AS (
+             INSERT INTO channels (cid, type) SELECT 'messaging:room-' || n, 'messaging' FROM generate_series(1, 1200) n
+             RETURNING id),
+         headed AS (INSERT INTO channel_heads (channel_id, message_seq, counted) SELECT id, 1, 1 FROM made)
+         INSERT INTO members (channel_id, user_id) SELECT id, 'ada' FROM made",
+    )
+    .await;
+    let mut ear = ada.listen().await;
+    assert_eq!(ear.me()["total_unread_count"], 1_200);
+    ada.post("/channels/read", json!({})).await.ok();
+    assert_eq!(ear.hear("notification.mark_read").await["total_unread_count"], 0);
+    let pieces = app.ask("SELECT count(*)::text FROM events WHERE type = 'message.read' GROUP BY tx").await;
+    let pieces: Vec<usize> = pieces.iter().map(|count| count.parse().unwrap()).collect();
+    assert_eq!(pieces.iter().sum::<usize>(), 1_200);
+    assert!(pieces.iter().all(|count| *count <= 500), "in one transaction each: {pieces:?}");
+    let largest = app.ask("SELECT max(length(body))::text FROM events WHERE type = 'message.read'").await;
+    assert!(largest[0].parse::<usize>().unwrap() < 1_000, "{largest:?}");
+    // Few are shown with all that the reader says of itself.
+    app.sql("UPDATE channel_heads SET counted = 2 WHERE channel_id = (SELECT min(channel_id) FROM channel_heads WHERE counted = 1)").await;
+    ada.post("/channels/read", json!({})).await.ok();
+    let last = app.ask("SELECT body FROM events WHERE type = 'message.read' ORDER BY id DESC LIMIT 1").await;
+    assert!(last[0].contains("xxxx"));
+}
+
 on_both_engines!(
+    everything_is_marked_as_read_in_pieces,
     paths_are_measured_before_they_are_walked,
     lists_are_measured_before_they_are_searched,
     filters_are_measured,

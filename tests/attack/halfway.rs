@@ -4,9 +4,12 @@ use std::task::Poll;
 
 use axum::body::Body;
 use axum::extract::Request;
+use millrace::app::OpenDatabase;
+use millrace::config::{Config, Overrides};
 use millrace::http::router;
+use millrace::outside::embedded_postgres::EmbeddedPostgres;
 use serde_json::{Value, json};
-use sqlx::Connection;
+use sqlx::{ConnectOptions, Connection};
 use testkit::app::{API_KEY, API_SECRET};
 use testkit::client::{Client, server_token, user_token};
 use testkit::{App, Deployment, Ear, Engine, PATIENCE, Person};
@@ -245,7 +248,7 @@ async fn those_who_hang_up_hold_no_connection(app: &App) {
 }
 
 /// Waits until so many connections to the database wait for a lock.
-async fn until_wait_for_a_lock(app: &App, count: &str) {
+pub async fn until_wait_for_a_lock(app: &App, count: &str) {
     let waiting = "SELECT count(*)::text FROM pg_stat_activity
                    WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let wait = async { while app.ask(waiting).await != [count] {} };
@@ -311,4 +314,20 @@ async fn a_second_signal_ends_the_node() {
     hanging.await.unwrap();
     lock.rollback().await.unwrap();
     deployment.end().await;
+}
+
+/// A node that cannot use the Postgres that it has started takes it along.
+#[tokio::test]
+async fn a_start_that_fails_leaves_no_postgres_behind() {
+    let place = tempfile::tempdir().unwrap();
+    let overrides = Overrides { data_dir: Some(place.path().to_owned()), ..Overrides::default() };
+    let config = Config::from_parts(&overrides, Vec::new()).unwrap();
+    let millrace::config::Database::Embedded(directory) = &config.database else { panic!("it is the default") };
+    let postgres = EmbeddedPostgres::start(directory, &[]).await.unwrap();
+    let mut other = postgres.address().with_database("template1").options().connect().await.unwrap();
+    sqlx::query("DROP DATABASE postgres").execute(&mut other).await.unwrap();
+    other.close().await.unwrap();
+    OpenDatabase::open(&config).await.map(drop).unwrap_err();
+    assert!(!postgres.data().join("postmaster.pid").exists());
+    std::fs::remove_dir_all(postgres.data()).unwrap();
 }

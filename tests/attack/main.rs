@@ -2,8 +2,7 @@
 //!
 //! A file per question: who is it (identity), whose name is it (names), what may it still (rights; held, if it has waited), what
 //! does one request cost (bounds, sizes, uploads), how much of the node is one asker's (shares), what if it stops half-way, who
-//! waits for whom (lanes, locks), what if Redis stands still, which
-//! rule does it go round.
+//! waits for whom (lanes, locks), what if it is said twice, what if Redis stands still, which rule does it go round.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test says no")]
 
@@ -19,6 +18,7 @@ mod rights;
 mod rules;
 mod shares;
 mod sizes;
+mod twice;
 mod uploads;
 
 use reqwest::Method;

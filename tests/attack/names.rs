@@ -120,6 +120,14 @@ async fn fill(app: &App) {
          SELECT 'filled-1', 'user-' || n, 'like', 1, now(), now() FROM generate_series(1, 1500) n",
     )
     .await;
+    app.sql(
+        "WITH reading AS (
+             INSERT INTO thread_reads (parent_id, user_id, channel_id, last_read_seq, last_read_at, last_read_message_id)
+             SELECT 'filled-2', 'user-' || n, channel_id, 2, now(), 'filled-2' FROM channel_heads, generate_series(1, 1500) n)
+         INSERT INTO drafts (user_id, channel_id, parent_id, message, created_at)
+         SELECT 'eve', channel_id, parent, '{}', now() FROM channel_heads, unnest(ARRAY['', 'filled-3']) AS d (parent)",
+    )
+    .await;
 }
 
 /// Waits until nothing is left to be taken away.
@@ -196,6 +204,8 @@ async fn a_truncation_removes_in_pieces(app: &App) {
     all_is_gone(app).await;
     assert_eq!(app.ask("SELECT id FROM messages").await, [kept["id"].as_str().unwrap()]);
     assert!(app.ask("SELECT message_id FROM reactions").await.is_empty());
+    assert!(app.ask("SELECT parent_id FROM thread_reads").await.is_empty());
+    assert_eq!(app.ask("SELECT parent_id FROM drafts").await, [""], "of threads that are gone");
     // What is said later is not taken for something to be removed.
     ada.say("messaging:lobby", "later").await;
     app.server().post("/channels/messaging/lobby/truncate", json!({"hard_delete": true})).await.ok();

@@ -1,7 +1,7 @@
 //! Which rule does it go round: what somebody may do at one door and not at another.
 
 use serde_json::{Value, json};
-use testkit::{App, on_both_engines};
+use testkit::{App, Person, on_both_engines};
 
 use crate::{channel, watch};
 
@@ -170,8 +170,47 @@ async fn leaving_lifts_nothing(app: &App) {
     assert_eq!(eve.post(&format!("{room}/message"), still).await.refused(), (403, 17));
 }
 
+/// Hidden is the history from whoever comes with the call, as what and how often it may be.
+async fn history_is_hidden_from_moderators_and_from_those_who_come_back(app: &App) {
+    let [ada, grace, linus] = app.people(["ada", "grace", "linus"]).await;
+    channel(app, "messaging:lobby", &["ada"]).await;
+    let at = "/channels/messaging/lobby";
+    app.server().post(at, json!({"invites": ["linus"]})).await.ok();
+    linus.post(at, json!({"reject_invite": true})).await.ok();
+    ada.say("messaging:lobby", "before").await;
+    app.server().post(at, json!({"add_moderators": ["grace"], "hide_history": true})).await.ok();
+    app.server().post(at, json!({"invites": ["linus"], "hide_history": true})).await.ok();
+    linus.post(at, json!({"accept_invite": true})).await.ok();
+    ada.say("messaging:lobby", "after").await;
+    for (person, texts) in [(&grace, json!(["after"])), (&linus, json!(["after"])), (&ada, json!(["before", "after"]))]
+    {
+        let state = state_for(person).await;
+        let seen: Vec<&Value> = state["messages"].as_array().unwrap().iter().map(|message| &message["text"]).collect();
+        assert_eq!(json!(seen), texts, "{}", person.id);
+    }
+}
+
+async fn state_for(person: &Person) -> Value {
+    person.post("/channels/messaging/lobby/query", json!({"state": true})).await.ok()
+}
+
+/// Postgres's clock was ahead once: nobody waits until it is that late.
+async fn slow_mode_does_not_wait_for_the_future(app: &App) {
+    let ada = app.person("ada").await;
+    channel(app, "messaging:lobby", &["ada"]).await;
+    app.server().post("/channels/messaging/lobby", json!({"cooldown": 30})).await.ok();
+    ada.say("messaging:lobby", "early").await;
+    let again = json!({"message": {"text": "again"}});
+    assert_eq!(ada.post("/channels/messaging/lobby/message", again.clone()).await.refused(), (403, 60));
+    app.sql("UPDATE messages SET created_at = created_at + interval '1 hour'").await;
+    app.sql("UPDATE channel_heads SET event_at = event_at + interval '1 hour'").await;
+    ada.post("/channels/messaging/lobby/message", again).await.ok();
+}
+
 on_both_engines!(
     leaving_lifts_nothing,
+    history_is_hidden_from_moderators_and_from_those_who_come_back,
+    slow_mode_does_not_wait_for_the_future,
     events_say_nothing_in_our_name,
     a_message_along_needs_a_change,
     a_channel_is_not_born_with_what_its_maker_may_not_set,

@@ -107,6 +107,9 @@ async fn after_a_dump_is_restored_elsewhere_pushes_go_on() {
     app.sql("UPDATE log_cursors SET tx = 900000000000000").await;
     app.sql("UPDATE events SET tx = 900000000000000").await;
     app.add_node().await;
+    // What is said before the reader has found its place again is of the time before.
+    let place = "SELECT count(*)::text FROM log_cursors WHERE tx < 900000000000000";
+    until(async || app.ask(place).await == ["1"]).await;
     say(&app, "ada", "after").await;
     assert_eq!(grace.read(&service.next().await)["body"], "after", "and not what was there before");
     assert!(service.rest().is_empty());

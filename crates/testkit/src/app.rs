@@ -139,6 +139,11 @@ impl App {
         self.postgres.connect(&self.database).await
     }
 
+    /// A connection to another database of the same Postgres.
+    pub async fn other_database(&self) -> PgConnection {
+        self.postgres.connect("postgres").await
+    }
+
     /// What a query in the database beneath finds: one text per row. For what no call shows.
     ///
     /// # Panics

@@ -7,6 +7,7 @@ use wire::Cid;
 use wire::Timestamp;
 use wire::channel::ChannelMute as Shown;
 
+use crate::access::caches::LoadedChannel;
 use crate::access::channel::which_are_readable;
 use crate::access::{self, Action, Caller};
 use crate::chat::render::{self, People};
@@ -19,26 +20,31 @@ use crate::limits;
 use crate::store::Write;
 use crate::store::mutes::ChannelMute;
 
-/// Mutes channels for the caller, until a time or until further notice. Gives back all of the caller's mutes of channels.
+/// What the caller has muted now.
+pub struct Muted {
+    /// The mute of one of the channels that were named.
+    pub named: Shown,
+    pub all: Vec<Shown>,
+}
+
+/// Mutes channels for the caller, until a time or until further notice.
 ///
 /// # Errors
 /// No channel named, or one that the caller may not mute.
-pub async fn mute_channels(
-    ctx: &Ctx,
-    caller: &Caller,
-    cids: &[String],
-    expires: Option<Timestamp>,
-) -> Result<Vec<Shown>> {
-    let keys = keys(ctx, caller, cids).await?;
+pub async fn mute_channels(ctx: &Ctx, caller: &Caller, cids: &[String], expires: Option<Timestamp>) -> Result<Muted> {
+    let channels = channels(ctx, caller, cids).await?;
+    let keys: Vec<i64> = channels.keys().copied().collect();
     let user = caller.acting()?.id.clone();
     let mut write = ctx.store.write().await?;
-    write.mute_channels(&user, &keys, expires).await?;
+    let named = write.mute_channels(&user, &keys, expires).await?;
     check_count(&mut write, &user).await?;
     log(ctx, &mut write, "channel.muted", &user, &keys);
     ctx.announcer.tell(write.commit().await?).await;
     tell_mutes(ctx, &user).await?;
-    let user = &caller.acting()?.id;
-    Ok(channel_mutes_of(ctx, std::slice::from_ref(user)).await?.remove(user).unwrap_or_default())
+    let all = channel_mutes_of(ctx, std::slice::from_ref(&user)).await?.remove(&user).unwrap_or_default();
+    // As it was written: by the time that all are read somebody may have taken it back.
+    let named = shown(ctx, &channels, named).await?.pop();
+    Ok(Muted { named: named.ok_or_else(|| Error::internal("no channel was muted"))?, all })
 }
 
 /// Takes mutes back.
@@ -46,7 +52,7 @@ pub async fn mute_channels(
 /// # Errors
 /// As [`mute_channels`].
 pub async fn unmute_channels(ctx: &Ctx, caller: &Caller, cids: &[String]) -> Result<()> {
-    let keys = keys(ctx, caller, cids).await?;
+    let keys: Vec<i64> = channels(ctx, caller, cids).await?.into_keys().collect();
     let user = caller.acting()?.id.clone();
     let mut write = ctx.store.write().await?;
     write.unmute_channels(&user, &keys).await?;
@@ -64,21 +70,22 @@ fn log(ctx: &Ctx, write: &mut Write, kind: &str, user: &str, keys: &[i64]) {
     }
 }
 
-async fn keys(ctx: &Ctx, caller: &Caller, cids: &[String]) -> Result<Vec<i64>> {
+/// The channels that are named, each once, by their keys.
+async fn channels(ctx: &Ctx, caller: &Caller, cids: &[String]) -> Result<HashMap<i64, Arc<LoadedChannel>>> {
     caller.acting()?;
     if cids.is_empty() || cids.len() > limits::MEMBERS_PER_CALL_MAX {
         return Err(Error::input(format!("channel_cids must name 1 to {} channels", limits::MEMBERS_PER_CALL_MAX)));
     }
-    let mut keys = Vec::with_capacity(cids.len());
+    let mut channels = HashMap::with_capacity(cids.len());
     for cid in cids {
         let cid: Cid = cid.parse()?;
         let access = access::channel(ctx, caller, &cid, Action::MuteChannel).await?;
         if !access.channel.config.mutes {
             return Err(Error::new(Kind::FeatureOff, "mutes are switched off in this channel"));
         }
-        keys.push(access.key());
+        channels.insert(access.key(), access.channel);
     }
-    Ok(keys)
+    Ok(channels)
 }
 
 /// The channels that users have muted, as far as they may read them.
@@ -103,21 +110,27 @@ pub async fn channel_mutes_of(ctx: &Ctx, user_ids: &[String]) -> Result<HashMap<
     let (mut rows, pairs): (Vec<_>, Vec<_>) = rows.into_iter().filter_map(pair).unzip();
     let mut readable = which_are_readable(ctx, &pairs).await?.into_iter();
     rows.retain(|_| readable.next() == Some(true));
+    let mut mutes: HashMap<String, Vec<Shown>> = HashMap::new();
+    for mute in shown(ctx, &channels, rows).await? {
+        mutes.entry(mute.user.id.clone()).or_default().push(mute);
+    }
+    Ok(mutes)
+}
+
+/// Mutes of these channels, as their users see them.
+async fn shown(ctx: &Ctx, channels: &HashMap<i64, Arc<LoadedChannel>>, rows: Vec<ChannelMute>) -> Result<Vec<Shown>> {
     let people = channels.values().flat_map(|channel| render::channels::people_of(channel));
     let people = People::load(ctx, people.chain(rows.iter().map(|row| row.user_id.clone()))).await?;
-    let mut mutes: HashMap<String, Vec<Shown>> = HashMap::new();
-    for row in rows {
-        let Some(channel) = channels.get(&row.channel_id) else { continue };
-        let shown = Shown {
+    let show = |row: ChannelMute| {
+        Some(Shown {
             user: people.get(&row.user_id),
-            channel: render::channels::channel(channel, None, &people, None),
+            channel: render::channels::channel(channels.get(&row.channel_id)?, None, &people, None),
             expires: row.expires,
             created_at: row.created_at,
             updated_at: row.updated_at,
-        };
-        mutes.entry(row.user_id).or_default().push(shown);
-    }
-    Ok(mutes)
+        })
+    };
+    Ok(rows.into_iter().filter_map(show).collect())
 }
 
 /// `notification.channel_mutes_updated`, with the whole list.

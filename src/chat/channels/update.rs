@@ -98,9 +98,9 @@ pub async fn update_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, request: Upda
     let mut channel = Arc::new(LoadedChannel::new(row, &ctx.caches.app()));
     let hide_before = hide_before.map(|before| before.min(write.now()));
     let mut more = change::add(ctx, &mut write, &channel, &added, change::Joining::Added { hide_before }).await?;
-    more += change::assign(ctx, &mut write, &channel, &moderators, true).await?;
-    change::assign(ctx, &mut write, &channel, &demoted, false).await?;
-    change::assign(ctx, &mut write, &channel, &assigned, false).await?;
+    more += change::assign(ctx, &mut write, &channel, &moderators, true, hide_before).await?;
+    change::assign(ctx, &mut write, &channel, &demoted, false, None).await?;
+    change::assign(ctx, &mut write, &channel, &assigned, false, None).await?;
     let answer = request.accept_invite == Some(true);
     if answer || request.reject_invite == Some(true) {
         let is_news = change::answer_invite(ctx, &mut write, &channel, &caller.acting()?.id, answer).await?;

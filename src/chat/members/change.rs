@@ -119,13 +119,14 @@ pub async fn check_users_exist(ctx: &Ctx, ids: impl Iterator<Item = &str>) -> Re
 /// How somebody becomes a member.
 #[derive(Clone, Copy, Debug)]
 pub enum Joining {
-    /// Others add it, and may hide what was said before a time.
+    /// Others add it, and may hide from it what was said before a time.
     Added { hide_before: Option<Timestamp> },
     /// It comes by itself: what was hidden from it before it left stays hidden.
     ByItself,
 }
 
-/// Adds members. A ban outlives a membership. Who is a member already stays as it is, but for who rejected an invite and is invited again.
+/// Adds members. A ban outlives a membership. Who is a member already stays as it is, but for who rejected an invite and is
+/// invited again.
 ///
 /// # Errors
 /// Postgres.
@@ -145,6 +146,9 @@ pub async fn add(
         if let Some(mut row) = existing.remove(&member.user_id) {
             if member.invite.is_some() && row.has_rejected() {
                 (row.invite, row.invite_rejected_at) = (member.invite.map(Into::into), None);
+                if let Joining::Added { hide_before } = joining {
+                    hide_history(write, &mut row, hide_before).await?;
+                }
                 let row = write.put_member(&row).await?;
                 tell(ctx, write, channel, "member.updated", &row).await?;
                 tell_member(ctx, write, channel, &row).await?;
@@ -157,12 +161,7 @@ pub async fn add(
             former.bans(&mut row);
         }
         match joining {
-            Joining::Added { hide_before: Some(before) } => {
-                row.cleared_seq =
-                    if before >= write.now() { write.head.message_seq } else { write.message_seq_at(before).await? };
-                row.hide_messages_before = Some(before);
-            }
-            Joining::Added { hide_before: None } => {}
+            Joining::Added { hide_before } => hide_history(write, &mut row, hide_before).await?,
             Joining::ByItself => {
                 if let Some(former) = former {
                     former.hides(&mut row);
@@ -201,6 +200,17 @@ async fn former(write: &mut ChannelWrite, ids: &[String]) -> Result<HashMap<Stri
     Ok(former.into_iter().map(|former| (former.user_id.clone(), former)).collect())
 }
 
+/// Hides what was said before a time from somebody who comes in.
+async fn hide_history(write: &mut ChannelWrite, row: &mut Member, before: Option<Timestamp>) -> Result<()> {
+    if let Some(before) = before {
+        let seq = if before >= write.now() { write.head.message_seq } else { write.message_seq_at(before).await? };
+        // What was hidden from who comes back stays so.
+        row.cleared_seq = row.cleared_seq.max(seq);
+        row.hide_messages_before = row.hide_messages_before.max(Some(before));
+    }
+    Ok(())
+}
+
 /// Removes members. Who is none is passed over.
 ///
 /// # Errors
@@ -214,8 +224,8 @@ pub async fn remove(ctx: &Ctx, write: &mut ChannelWrite, channel: &LoadedChannel
     Ok(removed.len() as i64)
 }
 
-/// Gives members a role. Who is none is passed over, or becomes a member with that role if `add_missing`. Gives back how
-/// many became members.
+/// Gives members a role. Who is none is passed over, or becomes a member with that role, as in [`add`], if `add_missing`. Gives
+/// back how many became members.
 ///
 /// # Errors
 /// Postgres.
@@ -225,6 +235,7 @@ pub async fn assign(
     channel: &LoadedChannel,
     roles: &[(String, String)],
     add_missing: bool,
+    hide_before: Option<Timestamp>,
 ) -> Result<i64> {
     let ids: Vec<String> = roles.iter().map(|(id, _)| id.clone()).collect();
     let mut members = write.members(&ids).await?;
@@ -244,6 +255,7 @@ pub async fn assign(
                 if let Some(former) = former.remove(id) {
                     former.bans(&mut row);
                 }
+                hide_history(write, &mut row, hide_before).await?;
                 let row = write.put_member(&row).await?;
                 added += 1;
                 tell(ctx, write, channel, "member.added", &row).await?;

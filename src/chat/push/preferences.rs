@@ -32,6 +32,8 @@ pub async fn update_push_preferences(
     for input in inputs {
         changes.push(checked(ctx, caller, input).await?);
     }
+    // Each row stays locked until the commit: everybody takes them in one order. What is said twice stays in the order given.
+    changes.sort_by(|(_, one), (_, other)| (&one.user_id, one.channel_id).cmp(&(&other.user_id, other.channel_id)));
     let mut answer = UpsertPushPreferencesResponse::default();
     let mut write = ctx.store.write().await?;
     for (cid, change) in changes {

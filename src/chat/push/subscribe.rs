@@ -43,7 +43,9 @@ pub async fn subscribe(ctx: &Ctx, caller: &Caller, request: RegisterSubscription
         }
     }
     let subscriptions = request.subscriptions.iter().map(|subscription| checked(ctx, subscription));
-    let subscriptions = subscriptions.collect::<Result<Vec<_>>>()?;
+    let mut subscriptions = subscriptions.collect::<Result<Vec<_>>>()?;
+    // Rows stay locked until the commit: everybody takes them in one order.
+    subscriptions.sort_by(|one, other| one.endpoint.cmp(&other.endpoint));
     let mut write = ctx.store.write().await?;
     let (client_id, platform) = (request.client_id.as_deref(), request.platform.as_deref());
     write.put_subscriptions(&user.id, &subscriptions, client_id, platform, limits::PUSH_SUBSCRIPTIONS_MAX).await?;

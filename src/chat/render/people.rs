@@ -91,6 +91,13 @@ impl People {
         self
     }
 
+    /// With nothing of anybody but what is small: for events that are many.
+    #[must_use]
+    pub fn plain(mut self) -> Self {
+        self.0.values_mut().for_each(|user| plain(Arc::make_mut(user)));
+        self
+    }
+
     fn of(rows: impl Iterator<Item = Arc<User>>, online: impl Fn(&str) -> bool) -> Self {
         Self(rows.map(|row| (row.id.clone(), Arc::new(users::public(&row, online(&row.id))))).collect())
     }

@@ -31,11 +31,8 @@ pub async fn mute_channel(
         Some(milliseconds) if milliseconds > 0 => Some(ctx.clock.now().plus_micros(milliseconds.saturating_mul(1_000))),
         Some(_) => return Err(Error::input("expiration is a number of milliseconds")),
     };
-    let channel_mutes = mute::mute_channels(&ctx, &caller, &cids, expires).await?;
-    let asked =
-        channel_mutes.iter().rev().find(|mute| cids.iter().any(|cid| *cid == mute.channel.cid.as_str())).cloned();
-    let channel_mute = asked.ok_or_else(|| Error::internal("a mute that was just made is gone"))?;
-    Ok(Reply(MuteChannelResponse { channel_mute, channel_mutes }))
+    let mute::Muted { named, all } = mute::mute_channels(&ctx, &caller, &cids, expires).await?;
+    Ok(Reply(MuteChannelResponse { channel_mute: named, channel_mutes: all }))
 }
 
 /// Takes mutes of channels back.

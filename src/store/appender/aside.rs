@@ -1,7 +1,8 @@
 //! Messages that stand aside: their channel is locked by somebody else, and the other channels of the writer go on.
 //!
 //! A channel stands aside whole. What comes for it later queues behind, so that its messages keep their order, and it comes back
-//! whole when its head is free.
+//! whole when its head is free. If it has to stand aside again, because the lock is of something else than its head, it comes back
+//! later each time: each attempt makes the others wait for that lock too.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Instant;
@@ -11,9 +12,16 @@ use crate::limits;
 
 #[derive(Default)]
 pub(super) struct Aside {
-    channels: HashMap<i64, VecDeque<Job>>,
+    channels: HashMap<i64, Queue>,
     /// When the heads were looked at last.
     looked: Option<Instant>,
+}
+
+/// The messages of one channel.
+struct Queue {
+    jobs: VecDeque<Job>,
+    /// Not to be tried again before.
+    rests_until: Instant,
 }
 
 impl Aside {
@@ -26,8 +34,11 @@ impl Aside {
         let now = Instant::now();
         self.looked.get_or_insert(now);
         for mut job in jobs.into_iter().rev() {
-            job.aside_since.get_or_insert(now);
-            self.channels.entry(job.append.channel_id).or_default().push_front(job);
+            let since = *job.aside_since.get_or_insert(now);
+            let queue = self.channels.entry(job.append.channel_id);
+            let queue = queue.or_insert_with(|| Queue { jobs: VecDeque::new(), rests_until: now });
+            queue.rests_until = now + (now - since).min(limits::APPEND_ASIDE_REST_MAX);
+            queue.jobs.push_front(job);
         }
     }
 
@@ -40,9 +51,9 @@ impl Aside {
         let now = Instant::now();
         for mut job in std::mem::take(&mut go_on) {
             match self.channels.get_mut(&job.append.channel_id) {
-                Some(queue) if queue.len() < limits::APPEND_ASIDE_MAX => {
+                Some(queue) if queue.jobs.len() < limits::APPEND_ASIDE_MAX => {
                     job.aside_since = Some(now);
-                    queue.push_back(job);
+                    queue.jobs.push_back(job);
                 }
                 Some(_) => too_many.push(job),
                 None => go_on.push(job),
@@ -56,18 +67,19 @@ impl Aside {
         self.looked.filter(|_| !self.is_empty()).map(|looked| looked + limits::APPEND_ASIDE_EVERY)
     }
 
-    /// The channels that stand aside, and those messages that have done so for too long.
+    /// The channels that stand aside and may be tried again, and those messages that have stood aside for too long.
     pub fn look(&mut self) -> (Vec<i64>, Vec<Job>) {
         let now = Instant::now();
         self.looked = Some(now);
         let mut late = Vec::new();
         for queue in self.channels.values_mut() {
             let is_late = |job: &Job| job.aside_since.is_some_and(|since| now >= since + limits::APPEND_ASIDE_WAIT);
-            let count = queue.iter().take_while(|job| is_late(job)).count();
-            late.extend(queue.drain(..count));
+            let count = queue.jobs.iter().take_while(|job| is_late(job)).count();
+            late.extend(queue.jobs.drain(..count));
         }
-        self.channels.retain(|_, queue| !queue.is_empty());
-        (self.channels.keys().copied().collect(), late)
+        self.channels.retain(|_, queue| !queue.jobs.is_empty());
+        let rested = self.channels.iter().filter(|(_, queue)| queue.rests_until <= now);
+        (rested.map(|(channel, _)| *channel).collect(), late)
     }
 
     /// Takes back the messages of channels that are free, about as many as one batch holds.
@@ -77,7 +89,7 @@ impl Aside {
             if jobs.len() >= limits::APPEND_BATCH_MAX {
                 break;
             }
-            jobs.extend(self.channels.remove(channel).into_iter().flatten());
+            jobs.extend(self.channels.remove(channel).into_iter().flat_map(|queue| queue.jobs));
         }
         jobs
     }
@@ -130,6 +142,18 @@ mod tests {
         assert_eq!(aside.look().0, [2]);
         assert_eq!(ids(&aside.take(&[2])), ["x"]);
         assert!(aside.is_empty() && aside.next_look().is_none());
+    }
+
+    #[test]
+    fn a_channel_that_stands_aside_again_comes_back_later() {
+        let mut aside = Aside::default();
+        let mut again = job(1, "again");
+        again.aside_since = Some(Instant::now().checked_sub(limits::APPEND_ASIDE_REST_MAX).unwrap());
+        aside.put(vec![again, job(2, "first")]);
+        aside.divert(vec![job(1, "behind")]);
+        assert_eq!(aside.look().0, [2]);
+        assert_eq!(ids(&aside.take(&[1])), ["again", "behind"]);
+        assert_eq!(aside.look().1.len(), 0, "it is not too late for it");
     }
 
     #[test]

@@ -104,14 +104,16 @@ impl ChannelWrite {
         Ok(())
     }
 
-    /// Has the user written here since? For slow mode.
+    /// Has the user written here since? For slow mode. A message of a time that is still to come says only that Postgres's clock
+    /// was ahead once, and not for how long.
     ///
     /// # Errors
     /// Postgres.
     pub async fn has_message_since(&mut self, user_id: &str, since: Timestamp) -> Result<bool> {
         let channel_id = self.head.channel_id;
         let found = sqlx::query_scalar(
-            "SELECT EXISTS (SELECT FROM messages WHERE channel_id = $1 AND seq > message_seq_at($1, $3, false) AND user_id = $2)",
+            "SELECT EXISTS (SELECT FROM messages WHERE channel_id = $1 AND seq > message_seq_at($1, $3, false) AND user_id = $2
+                 AND created_at <= clock_timestamp())",
         )
         .bind(channel_id)
         .bind(user_id)
