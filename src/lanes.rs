@@ -3,7 +3,8 @@
 //! The writers of a channel wait for each other in any case, for the lock of the channel's head. If each of them did so with a
 //! connection in its hand, one locked channel would have the whole pool. So a lane lets two of them through, one that has the lock and
 //! one that takes it next. One asker whose filters are slow would have all connections that filters have, one uploader all the
-//! memory: they have lanes of their own. A lane is there for as long as anybody is in it.
+//! memory: they have lanes of their own. So do those who tell others of one user, who must not overtake each other
+//! (realtime/presence.rs). A lane is there for as long as anybody is in it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,6 +26,10 @@ pub enum Lane {
     Filters(String),
     /// Somebody's uploads, by uploader.
     Uploads(String),
+    /// Telling whether a user is on this node.
+    Presence(String),
+    /// Telling whether a user watches a channel, by key, on this node.
+    Watcher(i64, String),
 }
 
 impl Lane {
@@ -34,6 +39,8 @@ impl Lane {
             Self::Channel(_) | Self::New(_) => limits::CHANNEL_WRITERS_MAX,
             Self::Filters(_) => limits::FILTERS_AT_ONCE_MAX,
             Self::Uploads(_) => limits::UPLOADS_AT_ONCE_MAX,
+            // What is told last is what counts.
+            Self::Presence(_) | Self::Watcher(..) => 1,
         }
     }
 
