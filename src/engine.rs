@@ -9,7 +9,7 @@ mod conformance;
 pub mod memory;
 pub mod redis;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,7 +53,35 @@ pub trait Bus: Send + Sync {
     fn is_connected(&self) -> bool;
 }
 
-/// Who is online, and who watches what. Users of a node that dies expire.
+/// Who is on a node, and what they watch there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Present {
+    pub online: Vec<String>,
+    pub watching: HashMap<i64, Vec<String>>,
+}
+
+/// What a node finds when it says who is there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refreshed {
+    /// Of those present, who was not known to be: it was lost, or has not been said yet. It is left to be said in its turn.
+    pub unknown: Present,
+    /// Users of nodes that have died, who are on no other one.
+    pub offline: Vec<String>,
+    /// What users of nodes that have died no longer watch.
+    pub stopped: Vec<Stopped>,
+}
+
+/// A user who watches a channel no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    pub channel: i64,
+    pub user: String,
+    /// Users who still watch it.
+    pub watcher_count: i64,
+}
+
+/// Who is online, and who watches what. Users of a node that dies expire. What is said of a user here, or of a user and a
+/// channel, is said by one at a time ([`Realtime`](crate::realtime::Realtime)): the last word counts.
 #[async_trait]
 pub trait Presence: Send + Sync {
     /// A user has its first connection on this node. True if the user was offline everywhere.
@@ -80,8 +108,8 @@ pub trait Presence: Send + Sync {
     /// A page of the users who watch a channel, in no order that means anything.
     async fn watchers(&self, channel: i64, limit: usize, offset: usize) -> Vec<String>;
 
-    /// Says that this node's users are still there, and finds users whose nodes have died: they are offline now.
-    async fn refresh(&self) -> Vec<String>;
+    /// Says that those are still there who are on this node, and finds those whose nodes have died. Each of these is found once.
+    async fn refresh(&self, present: &Present) -> Refreshed;
 
     /// Returns when what this node said may be lost, and [`Presence::refresh`] is due before its time.
     async fn forgotten(&self);

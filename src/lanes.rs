@@ -3,7 +3,8 @@
 //! The writers of a channel wait for each other in any case, for the lock of the channel's head. If each of them did so with a
 //! connection in its hand, one locked channel would have the whole pool. So a lane lets two of them through, one that has the lock and
 //! one that takes it next. One asker could have all connections that others read with, and one uploader all the memory: each has
-//! lanes of its own (docs/adr/0019). A lane is there for as long as anybody is in it.
+//! lanes of its own (docs/adr/0019). So do those who tell others of one user, who must not overtake each other
+//! (realtime/presence.rs). A lane is there for as long as anybody is in it.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -33,6 +34,10 @@ pub enum Lane {
     /// Somebody's uploads, by user, and those of all guests of an address.
     Uploads(String),
     GuestUploads(IpAddr),
+    /// Telling whether a user is on this node.
+    Presence(String),
+    /// Telling whether a user watches a channel, by key, on this node.
+    Watcher(i64, String),
 }
 
 impl Lane {
@@ -46,6 +51,8 @@ impl Lane {
             Self::AllBodies => limits::LARGE_BODIES_MAX,
             Self::Uploads(_) => limits::UPLOADS_AT_ONCE_MAX,
             Self::GuestUploads(_) => limits::GUEST_UPLOADS_PER_ADDRESS,
+            // What is told last is what counts.
+            Self::Presence(_) | Self::Watcher(..) => 1,
         }
     }
 

@@ -236,8 +236,10 @@ pub const SYNC_CHANNELS_MAX: usize = 255;
 
 /// For how long it is taken as given who a caller is and what it may: rights that have been taken end within a second.
 pub const PROOF_LIFE: Duration = Duration::from_millis(500);
-/// Connections whose rights are checked with one question to Postgres, and before others have a turn.
+/// Connections or watches whose rights are checked with one question to Postgres, and before others have a turn.
 pub const RECHECK_BATCH: usize = 500;
+/// Users who are let go at the same time after they left a channel: each takes a question or two to Postgres.
+pub const LET_GO_AT_ONCE: usize = 8;
 /// When rights that could not be checked are checked again: sockets end within five seconds of their rights.
 pub const RECHECK_AGAIN: Duration = Duration::from_secs(1);
 

@@ -19,12 +19,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
-use futures_util::future::join_all;
+use futures_util::{StreamExt, stream};
 use tokio::sync::{mpsc, oneshot};
 use wire::Timestamp;
 
-use crate::engine::{Engine, Topic};
+use crate::engine::{Engine, Refreshed, Topic};
 use crate::events::Event;
+use crate::lanes::{Lane, Lanes, Turn};
 use crate::limits;
 use crate::store::Store;
 use crate::tasks::{self, Tasks};
@@ -116,13 +117,19 @@ pub struct Watched {
     pub watcher_count: i64,
 }
 
-/// What closing a connection changed for others.
+/// What a connection that is closed leaves to be told ([`Realtime::settle_online`], [`Realtime::settle_watching`]).
 #[derive(Debug, Default)]
 pub struct Closed {
     /// Channels that the user no longer watches on any connection of this node.
-    pub unwatched: Vec<Watched>,
-    /// The user is offline now, everywhere.
-    pub went_offline: bool,
+    pub unwatched: Vec<i64>,
+    /// It was the user's last connection here.
+    pub was_last: bool,
+}
+
+/// A user came or went. Nobody else tells of this user while it is there: drop it when others have been told.
+pub struct Change {
+    pub online: bool,
+    _turn: Turn,
 }
 
 /// The connection is not there, or is somebody else's.
@@ -137,6 +144,8 @@ pub struct Realtime {
     pub fanout: Arc<Fanout>,
     interest: Arc<Interest>,
     here: Arc<Here>,
+    /// Where those wait who tell the engine of the same user or watch.
+    telling: Arc<Lanes>,
     engine: Engine,
     connections: Arc<AtomicI64>,
 }
@@ -165,7 +174,16 @@ impl Realtime {
             let worker = Worker::new(dialects.clone(), notify.clone(), clock.clone(), interest.clone(), here.clone());
             tasks.run("fan-out worker", worker.run(inbox));
         }
-        Self { node: node.into(), workers, fanout, interest, here, engine, connections: Arc::default() }
+        Self {
+            node: node.into(),
+            workers,
+            fanout,
+            interest,
+            here,
+            telling: Arc::default(),
+            engine,
+            connections: Arc::default(),
+        }
     }
 
     /// A new id for a connection of this node.
@@ -194,7 +212,7 @@ impl Realtime {
     }
 
     /// Takes a connection in. From now on it hears what its user hears, and of the channels that the user belongs to.
-    /// True if the user was offline before.
+    /// True if it is the user's first connection here, which is to be told ([`Realtime::settle_online`]).
     pub async fn open(&self, connection: Arc<Connection>, mut member_channels: Vec<i64>) -> bool {
         tasks::begin();
         member_channels.sort_unstable();
@@ -210,10 +228,10 @@ impl Realtime {
         let is_first = counts && self.here.connect(&user);
         place.send(Command::Open { connection, member_channels });
         self.interest.heard(topics).await;
-        is_first && self.engine.presence.connect(&user).await
+        is_first
     }
 
-    /// Lets a connection go.
+    /// Lets a connection go. Returns as soon as the node has forgotten it; what it leaves to be told takes longer.
     pub async fn close(&self, connection: &Connection) -> Closed {
         let (done, wait) = oneshot::channel();
         let _ = self.worker(&connection.id).send(Command::Close { id: connection.id.clone(), done }).await;
@@ -222,10 +240,41 @@ impl Realtime {
         };
         let count = self.connections.fetch_sub(1, Ordering::Relaxed) - 1;
         metrics::gauge!("millrace_connections").set(count as f64);
-        let is_last = connection.counts_as_presence && self.here.disconnect(&connection.user_id);
-        let unwatched = self.stopped_watching(&connection.user_id, unwatched).await;
-        let went_offline = is_last && self.engine.presence.disconnect(&connection.user_id).await;
-        Closed { unwatched, went_offline }
+        let was_last = connection.counts_as_presence && self.here.disconnect(&connection.user_id);
+        Closed { unwatched, was_last }
+    }
+
+    /// Tells the engine whether a user is here, as it is when the turn comes: a user who has come back meanwhile never went.
+    /// Gives back whether the user came or went by that, over all nodes.
+    pub async fn settle_online(&self, user: &str) -> Option<Change> {
+        // Whoever cannot wait leaves it to those who wait already, or to the next refresh.
+        let turn = self.telling.enter(Lane::Presence(user.to_owned())).await.ok()?;
+        let online = self.here.is_connected(user);
+        let presence = &self.engine.presence;
+        let changed = if online { presence.connect(user).await } else { presence.disconnect(user).await };
+        changed.then_some(Change { online, _turn: turn })
+    }
+
+    /// The same for channels that a user has begun to watch, or no longer watches. Gives back those of which that is still so.
+    pub async fn settle_watching(&self, user: &str, channels: &[i64], watches: bool) -> Vec<Watched> {
+        let settle = channels.iter().copied().map(|channel| self.settle_watch(user, channel, watches));
+        let settled = stream::iter(settle).buffered(limits::REDIS_CALLS_MAX);
+        settled.filter_map(std::future::ready).collect().await
+    }
+
+    async fn settle_watch(&self, user: &str, channel: i64, watches: bool) -> Option<Watched> {
+        let _turn = self.telling.enter(Lane::Watcher(channel, user.to_owned())).await.ok()?;
+        let watching = self.here.is_watching(channel, user);
+        let presence = &self.engine.presence;
+        let watcher_count =
+            if watching { presence.watch(channel, user).await } else { presence.unwatch(channel, user).await };
+        (watching == watches).then_some(Watched { channel, watcher_count })
+    }
+
+    /// Tells the engine that those are still here who are, and finds those whose nodes have died. Whom the engine does not know has
+    /// to be settled.
+    pub async fn refresh_presence(&self) -> Refreshed {
+        self.engine.presence.refresh(&self.here.present()).await
     }
 
     /// Makes a connection of this node watch channels. Gives back those that its user did not watch before on this node.
@@ -245,13 +294,11 @@ impl Realtime {
         let _ = self.worker(connection_id).send(command).await;
         let new = wait.await.ok().flatten().ok_or(NoSuchConnection)?;
         self.interest.heard(channels.iter().copied().map(Topic::Channel)).await;
-        let watched = new.into_iter().map(|channel| async move {
-            Watched { channel, watcher_count: self.engine.presence.watch(channel, user_id).await }
-        });
-        Ok(join_all(watched).await)
+        Ok(self.settle_watching(user_id, &new, true).await)
     }
 
-    /// Makes a connection of this node stop watching channels. Gives back those that its user now watches nowhere here.
+    /// Makes a connection of this node stop watching channels, for which it waits for nobody but a worker. Gives back those that
+    /// its user now watches nowhere here, which is to be told ([`Realtime::settle_watching`]).
     ///
     /// # Errors
     /// There is no such connection of this user.
@@ -260,14 +307,13 @@ impl Realtime {
         connection_id: &str,
         user_id: &str,
         channels: &[i64],
-    ) -> Result<Vec<Watched>, NoSuchConnection> {
+    ) -> Result<Vec<i64>, NoSuchConnection> {
         tasks::begin();
         let (done, wait) = oneshot::channel();
         let command =
             Command::Unwatch { id: connection_id.into(), user: user_id.into(), channels: channels.to_vec(), done };
         let _ = self.worker(connection_id).send(command).await;
-        let stopped = wait.await.ok().flatten().ok_or(NoSuchConnection)?;
-        Ok(self.stopped_watching(user_id, stopped).await)
+        wait.await.ok().flatten().ok_or(NoSuchConnection)
     }
 
     /// Makes a connection of this node follow the presence of users.
@@ -342,6 +388,26 @@ impl Realtime {
         self.here.is_connected(user_id)
     }
 
+    /// Does the user watch the channel on this node?
+    pub fn watches(&self, user_id: &str, channel: i64) -> bool {
+        self.here.is_watching(channel, user_id)
+    }
+
+    /// A number that is another one whenever a connection has begun to watch the channel, if any of this node watches it.
+    pub fn watch_begun(&self, channel: i64) -> Option<u64> {
+        self.here.watch_begun(channel)
+    }
+
+    /// The same for all channels.
+    pub fn watches_begun(&self) -> u64 {
+        self.here.watches_begun()
+    }
+
+    /// Channels that a connection has begun to watch after [`Realtime::watches_begun`] was this.
+    pub fn watched_since(&self, begun: u64) -> Vec<i64> {
+        self.here.watched_since(begun)
+    }
+
     /// Users connected to this node.
     pub fn users_here(&self) -> Vec<String> {
         self.here.users()
@@ -355,13 +421,6 @@ impl Realtime {
     /// Topics that connections here want to hear.
     pub fn topics(&self) -> usize {
         self.interest.topics()
-    }
-
-    async fn stopped_watching(&self, user_id: &str, channels: Vec<i64>) -> Vec<Watched> {
-        let stopped = channels.into_iter().map(|channel| async move {
-            Watched { channel, watcher_count: self.engine.presence.unwatch(channel, user_id).await }
-        });
-        join_all(stopped).await
     }
 }
 

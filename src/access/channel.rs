@@ -211,15 +211,6 @@ impl ChannelAccess {
     }
 }
 
-/// May this user still read the channel? For connections that watch it when something changes.
-pub async fn may_read(ctx: &Ctx, user_id: &str, key: i64) -> bool {
-    let (Ok(Some(channel)), Ok(Some(user))) = (ctx.caches.channel_by_key(key).await, ctx.caches.user(user_id).await)
-    else {
-        return false;
-    };
-    which_are_readable(ctx, &[(channel, user)]).await.is_ok_and(|readable| readable == [true])
-}
-
 /// Which of these channels may be read by the user beside each? For many at once: memberships are asked for only where the
 /// user's own role does not decide, and then together.
 ///

@@ -2,9 +2,10 @@
 //!
 //! Whatever tells of a change raises a [`Doubt`] (events/announce.rs), and goes on; whoever closes doors takes the doubts and
 //! looks (jobs/doorkeeper.rs). A doubt that waits already is not raised twice, so there are never more of them than there
-//! are things to doubt, however many events there are.
+//! are things to doubt, however many events there are. What may take long waits apart from what may not.
 
 use std::collections::HashSet;
+use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
@@ -23,23 +24,59 @@ pub enum Doubt {
     Membership(i64, String),
 }
 
-/// Doubts that wait to be looked into.
+/// Doubts that wait to be looked into, by what has to be looked at.
 #[derive(Debug, Default)]
 pub struct Doubts {
-    waiting: Mutex<HashSet<Doubt>>,
-    more: Notify,
+    /// May the sockets of this user, or of everybody, still be open?
+    pub sockets: Waiting<Option<String>>,
+    /// May those who watch this channel still do?
+    pub channels: Waiting<i64>,
+    /// May this user still watch this channel, or all that it watches?
+    pub users: Waiting<(String, Option<i64>)>,
+    /// May everybody still watch what they watch?
+    pub app: Waiting<()>,
 }
 
 impl Doubts {
     pub fn raise(&self, doubt: Doubt) {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(doubt);
+        match doubt {
+            Doubt::App => {
+                self.sockets.add(None);
+                self.app.add(());
+            }
+            Doubt::User(user) => {
+                self.sockets.add(Some(user.clone()));
+                self.users.add((user, None));
+            }
+            Doubt::Channel(channel) => self.channels.add(channel),
+            Doubt::Membership(channel, user) => self.users.add((user, Some(channel))),
+        }
+    }
+}
+
+/// Things that wait, each of them once.
+#[derive(Debug)]
+pub struct Waiting<T> {
+    things: Mutex<HashSet<T>>,
+    more: Notify,
+}
+
+impl<T> Default for Waiting<T> {
+    fn default() -> Self {
+        Self { things: Mutex::default(), more: Notify::new() }
+    }
+}
+
+impl<T: Eq + Hash> Waiting<T> {
+    pub fn add(&self, thing: T) {
+        self.things.lock().unwrap_or_else(PoisonError::into_inner).insert(thing);
         self.more.notify_one();
     }
 
     /// All that wait, as soon as there are any.
-    pub async fn take(&self) -> HashSet<Doubt> {
+    pub async fn take(&self) -> HashSet<T> {
         loop {
-            let taken = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+            let taken = std::mem::take(&mut *self.things.lock().unwrap_or_else(PoisonError::into_inner));
             if !taken.is_empty() {
                 return taken;
             }
@@ -48,8 +85,8 @@ impl Doubts {
     }
 }
 
-/// What reading a channel depends on beside its type, its members and their users. While it is the same, a change of the channel
-/// has taken nobody's rights.
+/// What reading a channel depends on beside its type, its members and their users. While it is the same, those who watched it
+/// before have lost nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
     deleted: bool,
@@ -91,8 +128,9 @@ mod tests {
             doubts.raise(Doubt::Channel(1));
         }
         doubts.raise(Doubt::App);
-        assert_eq!(doubts.take().await, HashSet::from([Doubt::Channel(1), Doubt::App]));
-        doubts.raise(Doubt::App);
-        assert_eq!(doubts.take().await.len(), 1);
+        assert_eq!(doubts.channels.take().await, HashSet::from([1]));
+        assert_eq!(doubts.sockets.take().await, HashSet::from([None]));
+        doubts.raise(Doubt::Channel(1));
+        assert_eq!(doubts.channels.take().await.len(), 1);
     }
 }

@@ -10,7 +10,7 @@ use testkit::PATIENCE;
 use testkit::services::{redis_cluster_urls, redis_url};
 
 use super::redis::Incoming;
-use super::{Engine, Hold, LIMIT_WINDOW_SECONDS, Note, Topic, memory, redis};
+use super::{Engine, Hold, LIMIT_WINDOW_SECONDS, Note, Present, Refreshed, Stopped, Topic, memory, redis};
 use crate::clock::Clock;
 use crate::config::{self, Secret};
 use crate::limits;
@@ -56,7 +56,7 @@ async fn alone(engine: &Engine) {
         assert_eq!(presence.unwatch(7, user).await, count, "{user}");
     }
     assert!(presence.watchers(7, 10, 0).await.is_empty());
-    assert!(presence.refresh().await.is_empty());
+    assert_eq!(presence.refresh(&Present::default()).await, Refreshed::default());
     assert!(presence.watched("grace", &[7]).await.is_empty());
     // A note stays until it is taken away or its time is over; the one of a thread is another one.
     let notes = &engine.notes;
@@ -189,6 +189,45 @@ async fn a_redis_cluster_alone() {
 #[tokio::test]
 async fn a_redis_cluster_together() {
     together(redis_nodes(&redis_cluster_urls()).await).await;
+}
+
+/// Those of a node that has died are found by whoever keeps their sets alive, once. Nobody is brought back who has gone meanwhile.
+#[tokio::test]
+async fn who_was_on_a_dead_node_is_found_once() {
+    let prefix = format!("conformance-{}", uuid::Uuid::new_v4());
+    let config = config::Redis { cluster: false, urls: vec![Secret::new(&redis_url())], prefix: prefix.clone() };
+    let (here, _hears) = redis::engine(&config, "here", &TASKS).await.expect("Redis answers");
+    let (dead, _heard) = redis::engine(&config, "dead", &TASKS).await.expect("Redis answers");
+    let mut ghosts: Vec<String> = (0..1_200).map(|number| format!("ghost{number:04}")).collect();
+    for ghost in &ghosts {
+        dead.presence.watch(7, ghost).await;
+    }
+    dead.presence.connect("ghost0000").await;
+    here.presence.watch(7, "ada").await;
+    let asked = ["ghost0000".to_owned()];
+    assert!(!here.presence.connect("ghost0000").await && !here.presence.disconnect("ghost0000").await);
+    // Their time is over.
+    for shard in 0..16 {
+        let set = format!("{{{prefix}:online:{shard}}}:until");
+        testkit::services::ask_redis(&redis_url(), &format!("ZADD {set} XX 1 ghost0000|dead"));
+    }
+    for ghosts in ghosts.chunks(400) {
+        let scores: String = ghosts.iter().map(|ghost| format!(" 1 {ghost}|dead")).collect();
+        let command = format!("ZADD {{{prefix}:watching:7}}:until XX{scores}");
+        testkit::services::ask_redis(&redis_url(), &command);
+    }
+    let watching = |users: &[&str]| [(7, users.iter().map(ToString::to_string).collect())].into();
+    let present = Present { online: Vec::new(), watching: watching(&["ada", "linus"]) };
+    let mut found = here.presence.refresh(&present).await;
+    assert_eq!(found.unknown, Present { online: Vec::new(), watching: watching(&["linus"]) });
+    assert_eq!(found.offline, asked);
+    assert!(here.presence.online(&asked).await.is_empty());
+    found.stopped.sort_unstable_by(|one, other| one.user.cmp(&other.user));
+    let stopped = ghosts.drain(..).map(|user| Stopped { channel: 7, user, watcher_count: 1 });
+    assert_eq!(found.stopped, Vec::from_iter(stopped));
+    assert_eq!((here.presence.watcher_counts(&[7]).await, here.presence.watchers(7, 9, 0).await.len()), (vec![1], 1));
+    let again = Refreshed { unknown: found.unknown, ..Refreshed::default() };
+    assert_eq!(here.presence.refresh(&present).await, again);
 }
 
 /// The client library's promise to subscribe again did not hold in a cluster, so the bus keeps its own: this is the proof.

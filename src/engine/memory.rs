@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::clock::Clock;
 use crate::limits;
 
-use super::{Bus, Engine, Limits, Presence, Topic, Usage, window_end};
+use super::{Bus, Engine, Limits, Presence, Present, Refreshed, Topic, Usage, window_end};
 
 pub use leases::Leasing;
 
@@ -109,8 +109,8 @@ impl Presence for Memory {
         users.skip(offset).take(limit).cloned().collect()
     }
 
-    async fn refresh(&self) -> Vec<String> {
-        Vec::new()
+    async fn refresh(&self, _present: &Present) -> Refreshed {
+        Refreshed::default()
     }
 
     async fn forgotten(&self) {

@@ -28,8 +28,8 @@ pub struct Announcer {
     doubts: Arc<Doubts>,
 }
 
-/// A user who is connected here is no member of the channel any more. `done` is dropped when that is taken care of:
-/// whatever is said in the channel after it is not heard.
+/// A user who watches the channel here is no member of it any more. `done` is dropped when that is taken care of: whatever is
+/// said in the channel after it is not heard. Whoever announces waits for it, so it must not wait for other nodes.
 #[derive(Debug)]
 pub struct Left {
     pub user: String,
@@ -147,9 +147,12 @@ impl Announcer {
             ("member.removed", Some((channel, user))) if self.realtime.is_here(&user) => {
                 self.realtime.fanout.deliver(event).await;
                 self.realtime.leave(&user, channel).await;
-                let (done, wait) = oneshot::channel();
-                if self.leaving.send(Left { user, channel, done }).is_ok() {
-                    let _ = wait.await;
+                // Who begins to watch only now sees that something has changed (chat/channels/watch.rs).
+                if self.realtime.watches(&user, channel) {
+                    let (done, wait) = oneshot::channel();
+                    if self.leaving.send(Left { user, channel, done }).is_ok() {
+                        let _ = wait.await;
+                    }
                 }
             }
             _ => {
@@ -166,8 +169,10 @@ impl Announcer {
     /// Whose watching here an event of a channel may end.
     fn doubt_of(&self, event: &Event) -> Option<Doubt> {
         match event.touches()? {
-            Touched::Channel(channel) if self.realtime.wants(&Topic::Channel(channel)) => Some(Doubt::Channel(channel)),
-            Touched::Membership(channel, user) if event.kind.starts_with("member.") && self.realtime.is_here(user) => {
+            Touched::Channel(channel) if self.realtime.watch_begun(channel).is_some() => Some(Doubt::Channel(channel)),
+            Touched::Membership(channel, user)
+                if event.kind.starts_with("member.") && self.realtime.watches(user, channel) =>
+            {
                 Some(Doubt::Membership(channel, user.into()))
             }
             _ => None,

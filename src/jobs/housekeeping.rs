@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
-use crate::chat::users::connect::tell_presence;
+use crate::chat::users::connect::refresh_presence;
 use crate::ctx::Ctx;
 use crate::limits;
 
@@ -81,16 +81,6 @@ async fn take_away(ctx: &Ctx) {
             Ok(true) => {}
             Ok(false) => return,
             Err(error) => return tracing::warn!(%error, "what is hidden could not be taken away"),
-        }
-    }
-}
-
-async fn refresh_presence(ctx: &Ctx) {
-    for gone in ctx.engine.presence.refresh().await {
-        match ctx.caches.user(&gone).await {
-            Ok(Some(user)) => tell_presence(ctx, &user, false).await,
-            Ok(None) => {}
-            Err(error) => tracing::warn!(?error, "nobody was told that a user is offline"),
         }
     }
 }

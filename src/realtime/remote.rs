@@ -133,7 +133,10 @@ async fn fulfil_here(
 ) -> Result<Vec<Watched>, NoSuchConnection> {
     match wish {
         Wish::Watch { channels } => realtime.watch(connection, user, channels).await,
-        Wish::Unwatch { channels } => realtime.unwatch(connection, user, channels).await,
+        Wish::Unwatch { channels } => {
+            let stopped = realtime.unwatch(connection, user, channels).await?;
+            Ok(realtime.settle_watching(user, &stopped, false).await)
+        }
         Wish::Follow { users } => realtime.follow(connection, user, users).await.map(|()| Vec::new()),
     }
 }

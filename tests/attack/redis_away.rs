@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use millrace::engine::{Present, Refreshed};
 use serde_json::json;
 use testkit::app::API_SECRET;
 use testkit::client::user_token;
@@ -12,7 +13,7 @@ use crate::identity::{get, room_socket};
 use crate::{channel, watch};
 
 /// Nodes that reach Redis through a proxy.
-async fn behind_a_proxy(nodes: usize) -> (App, Proxy) {
+pub async fn behind_a_proxy(nodes: usize) -> (App, Proxy) {
     let proxy = Proxy::before(&services::redis_url()).await;
     let url = format!("redis://{}", proxy.address());
     let settings = [("REDIS_URL", url.as_str()), ("MILLRACE_ROOMS__ENABLED", "true")];
@@ -150,7 +151,10 @@ async fn ten_thousand_watched_channels_are_refreshed_in_time() {
         join_all((first..first + 500).map(|channel| presence.watch(channel, "ada"))).await;
     }
     proxy.delay(Duration::from_millis(5));
+    let watching = (0..CHANNELS).map(|channel| (channel, vec!["ada".to_owned()])).collect();
+    let present = Present { watching, ..Present::default() };
     // One after the other, each of them takes ten milliseconds.
-    tokio::time::timeout(PATIENCE, presence.refresh()).await.expect("all are said again");
+    let refreshed = tokio::time::timeout(PATIENCE, presence.refresh(&present)).await.expect("all are said again");
+    assert_eq!(refreshed, Refreshed::default());
     app.stop().await;
 }

@@ -36,19 +36,29 @@ pub async fn watch(
         tell(ctx, "user.watching.start", user, &watched).await;
     }
     // Who closes doors looks at those who watch. Whoever began to watch while that happened has to look for itself.
-    if !caller.is_server() && caller.may_have_changed(ctx) {
-        let (now, id) = (ctx.caches.channels_by_keys(&keys).await?, &user.id);
-        // Somebody anonymous is in no table.
-        let user = ctx.caches.user(&user.id).await?.or_else(|| caller.user().cloned());
-        let pairs: Vec<_> = now.into_values().zip(user.into_iter().cycle()).collect();
-        let readable = which_are_readable(ctx, &pairs).await?;
-        if pairs.len() < keys.len() || readable.contains(&false) {
-            let wish = Wish::Unwatch { channels: keys };
-            let _ = ctx.remote.fulfil(&ctx.realtime, &*ctx.engine.bus, connection, id, wish).await;
-            return Err(Error::not_allowed("what may be read here has just changed"));
-        }
+    if caller.is_server() || !caller.may_have_changed(ctx) {
+        return Ok(());
     }
-    Ok(())
+    let refused = match are_readable(ctx, user, &keys).await {
+        Ok(true) => return Ok(()),
+        Ok(false) => Error::not_allowed("what may be read here has just changed"),
+        Err(error) => error,
+    };
+    let wish = Wish::Unwatch { channels: keys };
+    let stopped = ctx.remote.fulfil(&ctx.realtime, &*ctx.engine.bus, connection, &user.id, wish).await;
+    for watched in stopped.unwrap_or_default() {
+        tell(ctx, "user.watching.stop", user, &watched).await;
+    }
+    Err(refused)
+}
+
+/// May the user read all of these channels, as everything is now?
+async fn are_readable(ctx: &Ctx, user: &User, keys: &[i64]) -> Result<bool> {
+    let now = ctx.caches.channels_by_keys(keys).await?;
+    // Somebody anonymous is in no table.
+    let user = ctx.caches.user(&user.id).await?.unwrap_or_else(|| Arc::new(user.clone()));
+    let pairs: Vec<_> = now.into_values().map(|channel| (channel, user.clone())).collect();
+    Ok(pairs.len() == keys.len() && !which_are_readable(ctx, &pairs).await?.contains(&false))
 }
 
 /// Makes the caller's connection stop watching a channel.
@@ -64,6 +74,13 @@ pub async fn stop_watching(ctx: &Ctx, caller: &Caller, connection_id: Option<&st
         tell(ctx, "user.watching.stop", user, &watched).await;
     }
     Ok(())
+}
+
+/// Tells of channels that a user no longer watches on this node: the engine, and others where that is still so.
+pub async fn stopped(ctx: &Ctx, user: &User, channels: &[i64]) {
+    for watched in ctx.realtime.settle_watching(&user.id, channels, false).await {
+        tell(ctx, "user.watching.stop", user, &watched).await;
+    }
 }
 
 /// `user.watching.start` and `user.watching.stop`, where the channel wants them.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::{StreamExt, stream};
 use wire::user::UserRequest;
 
 use super::change;
@@ -10,10 +11,11 @@ use crate::access::caller::{ANONYMOUS_ROLE, USER_ROLE, check_revoked};
 use crate::chat::channels::watch;
 use crate::chat::render;
 use crate::ctx::Ctx;
+use crate::engine::{Refreshed, Stopped};
 use crate::error::{Error, Kind, Result};
 use crate::events::{Audience, Event};
 use crate::limits;
-use crate::realtime::{Closed, Connection};
+use crate::realtime::{Closed, Connection, Watched};
 use crate::store::users::User;
 
 /// Finds or creates the user who connects and takes over what the client says about it.
@@ -95,25 +97,63 @@ async fn touch(ctx: &Ctx, user: &User) -> Result<()> {
 pub async fn connected(ctx: &Ctx, connection: Arc<Connection>, user: &User) -> Result<()> {
     let channels = ctx.store.channels_of_user(&user.id, limits::MEMBER_CHANNELS_MAX).await?;
     if ctx.realtime.open(connection, channels).await {
-        tell_presence(ctx, user, true).await;
+        settle_online(ctx, user).await;
     }
     Ok(())
 }
 
 /// Lets a connection go and tells those who watched with it and who follow the user.
 pub async fn disconnected(ctx: &Ctx, connection: &Connection) {
-    let Closed { unwatched, went_offline } = ctx.realtime.close(connection).await;
+    let Closed { unwatched, was_last } = ctx.realtime.close(connection).await;
     // Somebody anonymous has no row; of a user whose row cannot be read no more is said than the id.
     let without_row = || {
         let role = if connection.counts_as_presence { USER_ROLE } else { ANONYMOUS_ROLE };
         Arc::new(User::new(&connection.user_id, role, ctx.clock.now()))
     };
     let user = ctx.caches.user(&connection.user_id).await.ok().flatten().unwrap_or_else(without_row);
-    for watched in unwatched {
-        watch::tell(ctx, "user.watching.stop", &user, &watched).await;
+    if was_last {
+        settle_online(ctx, &user).await;
     }
-    if went_offline {
-        tell_presence(ctx, &user, false).await;
+    watch::stopped(ctx, &user, &unwatched).await;
+}
+
+/// Says that those are still here who are, and tells of those whose nodes have died.
+pub async fn refresh_presence(ctx: &Arc<Ctx>) {
+    let refreshed = ctx.realtime.refresh_presence().await;
+    let settling = ctx.clone();
+    // They may be many, and saying who is here must not be late because of them.
+    ctx.tasks.see_through(async move { settle_refreshed(&settling, refreshed).await });
+}
+
+async fn settle_refreshed(ctx: &Ctx, Refreshed { unknown, offline, stopped }: Refreshed) {
+    let watches = unknown.watching.into_iter();
+    let watches = watches.flat_map(|(channel, users)| users.into_iter().map(move |user| (channel, user)));
+    let settle = async |(channel, user): (i64, String)| {
+        ctx.realtime.settle_watching(&user, &[channel], true).await;
+    };
+    stream::iter(watches).for_each_concurrent(limits::REDIS_CALLS_MAX, settle).await;
+    let stopping = stopped.iter().map(|stopped| &stopped.user);
+    let ids: Vec<String> = unknown.online.iter().chain(&offline).chain(stopping).cloned().collect();
+    let users = match ctx.caches.users(&ids).await {
+        Ok(users) => users,
+        Err(error) => return tracing::warn!(?error, "nobody was told who has come and gone"),
+    };
+    let online = unknown.online.iter().filter_map(|id| users.get(id));
+    stream::iter(online).for_each_concurrent(limits::REDIS_CALLS_MAX, |user| settle_online(ctx, user)).await;
+    for user in offline.iter().filter_map(|id| users.get(id)) {
+        tell_presence(ctx, user, false).await;
+    }
+    for Stopped { channel, user, watcher_count } in stopped {
+        if let Some(user) = users.get(&user) {
+            watch::tell(ctx, "user.watching.stop", user, &Watched { channel, watcher_count }).await;
+        }
+    }
+}
+
+/// Tells whether a user is here, and others if that changes whether the user is online.
+async fn settle_online(ctx: &Ctx, user: &User) {
+    if let Some(change) = ctx.realtime.settle_online(&user.id).await {
+        tell_presence(ctx, user, change.online).await;
     }
 }
 

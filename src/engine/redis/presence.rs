@@ -2,8 +2,9 @@
 //!
 //! Each set of users is two keys in one slot: a sorted set of `user|node` by the time at which it expires, and a hash that
 //! counts the nodes of each user. Scripts change both together, so exactly one caller learns that a user came or went.
-//! A node says every [`limits::PRESENCE_REFRESH`] that its users are still there, and when Redis is back after it was away;
-//! whoever sweeps finds those of dead nodes. Sets are said many at a time: a large node has as many as channels are watched.
+//! A node says every [`limits::PRESENCE_REFRESH`] that its users are still there, and when Redis is back after it was away. With
+//! it, it sweeps each of these sets: what others keep alive never ends by itself, and who is found there was on a node that has
+//! died. Sets are said many at a time: a large node has as many as channels are watched.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -15,7 +16,7 @@ use redis::Script;
 use tokio::sync::watch;
 
 use super::client::Client;
-use crate::engine::Presence;
+use crate::engine::{Presence, Present, Refreshed, Stopped};
 use crate::limits;
 
 /// Online users are spread over so many sets.
@@ -23,33 +24,26 @@ const ONLINE_SHARDS: u64 = 16;
 /// Users in one call of a script.
 const SCRIPT_USERS_MAX: usize = 500;
 
-/// Adds users of a node. KEYS: expiry set, counts. ARGV: life, node, users. Answers the number of users in the set and those
-/// who were not in it before. Time is Redis's: nodes whose clocks differ would take each other's users for gone.
-static ADD: LazyLock<Script> = LazyLock::new(|| {
+/// Changes a set. KEYS: expiry set, counts. ARGV: life, node, a verb, how many expired entries to sweep, users of the node. Answers
+/// the number of users in the set, those who were not in it before, those who are not in it any more, and how many entries were
+/// swept. Time is Redis's: nodes whose clocks differ would take each other's users for gone.
+static CHANGE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
         local time = redis.call('TIME')
-        local expiry = string.format('%.0f', time[1] * 1000 + time[2] / 1000 + ARGV[1])
-        local came = {}
-        for i = 3, #ARGV do
-            local user = ARGV[i]
+        local now = time[1] * 1000 + time[2] / 1000
+        local expiry = string.format('%.0f', now + ARGV[1])
+        local new, gone = {}, {}
+        local function add(user)
             if redis.call('ZADD', KEYS[1], expiry, user .. '|' .. ARGV[2]) == 1 then
-                if redis.call('HINCRBY', KEYS[2], user, 1) == 1 then came[#came + 1] = user end
+                if redis.call('HINCRBY', KEYS[2], user, 1) == 1 then new[#new + 1] = user end
             end
         end
-        redis.call('PEXPIRE', KEYS[1], 2 * ARGV[1])
-        redis.call('PEXPIRE', KEYS[2], 2 * ARGV[1])
-        return {redis.call('HLEN', KEYS[2]), came}
-        ",
-    )
-});
-
-/// Removes users of a node, and everybody who has expired. KEYS: expiry set, counts. ARGV: node, users. Answers the number of
-/// users left and those who are gone.
-static REMOVE: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        r"
-        local gone = {}
+        local function renew(user)
+            local member = user .. '|' .. ARGV[2]
+            if redis.call('ZSCORE', KEYS[1], member) then redis.call('ZADD', KEYS[1], expiry, member)
+            else new[#new + 1] = user end
+        end
         local function remove(member)
             if redis.call('ZREM', KEYS[1], member) == 1 then
                 local user = string.sub(member, 1, #member - string.find(string.reverse(member), '|', 1, true))
@@ -59,20 +53,40 @@ static REMOVE: LazyLock<Script> = LazyLock::new(|| {
                 end
             end
         end
-        for i = 2, #ARGV do remove(ARGV[i] .. '|' .. ARGV[1]) end
-        local time = redis.call('TIME')
-        local now = string.format('%.0f', time[1] * 1000 + time[2] / 1000)
-        for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, 500)) do remove(member) end
-        return {redis.call('HLEN', KEYS[2]), gone}
+        for i = 5, #ARGV do
+            if ARGV[3] == 'add' then add(ARGV[i])
+            elseif ARGV[3] == 'renew' then renew(ARGV[i])
+            else remove(ARGV[i] .. '|' .. ARGV[2]) end
+        end
+        local before = string.format('%.0f', now)
+        local expired = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', before, 'LIMIT', 0, ARGV[4])
+        for _, member in ipairs(expired) do remove(member) end
+        if ARGV[3] ~= 'remove' then
+            redis.call('PEXPIRE', KEYS[1], 2 * ARGV[1])
+            redis.call('PEXPIRE', KEYS[2], 2 * ARGV[1])
+        end
+        return {redis.call('HLEN', KEYS[2]), new, gone, #expired}
         ",
     )
 });
+
+/// What became of a set: users in it now, users who are new in it, users who are not in it any more, entries swept.
+type Changed = (i64, Vec<String>, Vec<String>, usize);
+
+/// What to do with users of this node.
+#[derive(Clone, Copy)]
+enum Verb {
+    Add,
+    /// Of whom it is not known that they are there nothing is said: whether they still are is not for the refresh to say.
+    Renew,
+    Remove,
+}
 
 pub(super) struct RedisPresence {
     client: Client,
     prefix: String,
     node: String,
-    /// What this node said, to say it again.
+    /// What this node said: all that it knows while Redis is away.
     said: Mutex<Said>,
     returns: tokio::sync::Mutex<watch::Receiver<u64>>,
 }
@@ -114,18 +128,47 @@ impl RedisPresence {
         format!("watching:{channel}")
     }
 
-    async fn add(&self, set: &str, users: &[String]) -> Option<(i64, Vec<String>)> {
+    /// Who sweeps has to tell who is gone: nobody else learns it.
+    async fn change(&self, set: &str, verb: Verb, users: &[String], sweep: usize) -> Option<Changed> {
         let [until, nodes] = self.keys(set);
-        let mut arguments = vec![limits::PRESENCE_LIFE.as_millis().to_string(), self.node.clone()];
+        let verb = match verb {
+            Verb::Add => "add",
+            Verb::Renew => "renew",
+            Verb::Remove => "remove",
+        };
+        let life = limits::PRESENCE_LIFE.as_millis().to_string();
+        let mut arguments = vec![life, self.node.clone(), verb.to_owned(), sweep.to_string()];
         arguments.extend_from_slice(users);
-        self.client.script(&ADD, &[&until, &nodes], &arguments).await.ok()
+        self.client.script(&CHANGE, &[&until, &nodes], &arguments).await.ok()
     }
 
-    async fn remove(&self, set: &str, users: &[String]) -> Option<(i64, Vec<String>)> {
-        let [until, nodes] = self.keys(set);
-        let mut arguments = vec![self.node.clone()];
-        arguments.extend_from_slice(users);
-        self.client.script(&REMOVE, &[&until, &nodes], &arguments).await.ok()
+    /// Says that users of this node are still in a set, of those who are online or who watch a channel, and takes out of it all who
+    /// have expired. Nothing if Redis does not answer.
+    async fn refresh_set(&self, channel: Option<i64>, set: String, users: &[String]) -> Option<Refreshed> {
+        let (mut parts, mut unknown, mut gone) = (users.chunks(SCRIPT_USERS_MAX), Vec::new(), Vec::new());
+        let watcher_count = loop {
+            let part = parts.next().unwrap_or_default();
+            // Not before all of this node are renewed.
+            let sweep = if parts.len() == 0 { SCRIPT_USERS_MAX } else { 0 };
+            let (left, new, found, swept) = self.change(&set, Verb::Renew, part, sweep).await?;
+            unknown.extend(new);
+            gone.extend(found);
+            if parts.len() == 0 && swept < SCRIPT_USERS_MAX {
+                break left;
+            }
+        };
+        let mut refreshed = Refreshed::default();
+        match channel {
+            None => {
+                refreshed.unknown.online = unknown;
+                refreshed.offline = gone;
+            }
+            Some(channel) => {
+                refreshed.unknown.watching = [(channel, unknown)].into();
+                refreshed.stopped = gone.into_iter().map(|user| Stopped { channel, user, watcher_count }).collect();
+            }
+        }
+        Some(refreshed)
     }
 
     fn watching_here(&self, channel: i64) -> i64 {
@@ -137,14 +180,14 @@ impl RedisPresence {
 impl Presence for RedisPresence {
     async fn connect(&self, user: &str) -> bool {
         let new_here = self.said().online.insert(user.into());
-        let answer = self.add(&Self::online_set(user), &[user.to_owned()]).await;
-        answer.map_or(new_here, |(_, came)| !came.is_empty())
+        let answer = self.change(&Self::online_set(user), Verb::Add, &[user.to_owned()], 0).await;
+        answer.map_or(new_here, |(_, came, ..)| !came.is_empty())
     }
 
     async fn disconnect(&self, user: &str) -> bool {
         let was_here = self.said().online.remove(user);
-        let answer = self.remove(&Self::online_set(user), &[user.to_owned()]).await;
-        answer.map_or(was_here, |(_, gone)| gone.iter().any(|name| name == user))
+        let answer = self.change(&Self::online_set(user), Verb::Remove, &[user.to_owned()], 0).await;
+        answer.map_or(was_here, |(_, _, gone, _)| !gone.is_empty())
     }
 
     async fn online(&self, users: &[String]) -> HashSet<String> {
@@ -172,8 +215,8 @@ impl Presence for RedisPresence {
 
     async fn watch(&self, channel: i64, user: &str) -> i64 {
         self.said().watching.entry(channel).or_default().insert(user.into());
-        match self.add(&Self::watching_set(channel), &[user.to_owned()]).await {
-            Some((count, _)) => count,
+        match self.change(&Self::watching_set(channel), Verb::Add, &[user.to_owned()], 0).await {
+            Some((count, ..)) => count,
             None => self.watching_here(channel),
         }
     }
@@ -188,8 +231,8 @@ impl Presence for RedisPresence {
                 }
             }
         }
-        match self.remove(&Self::watching_set(channel), &[user.to_owned()]).await {
-            Some((count, _)) => count,
+        match self.change(&Self::watching_set(channel), Verb::Remove, &[user.to_owned()], 0).await {
+            Some((count, ..)) => count,
             None => self.watching_here(channel),
         }
     }
@@ -226,30 +269,31 @@ impl Presence for RedisPresence {
         users.filter(|user| seen.insert(user.clone())).skip(offset).take(limit).collect()
     }
 
-    async fn refresh(&self) -> Vec<String> {
-        let mut sets: HashMap<String, Vec<String>> = HashMap::new();
-        {
-            let said = self.said();
-            for user in &said.online {
-                sets.entry(Self::online_set(user)).or_default().push(user.clone());
-            }
-            for (channel, users) in &said.watching {
-                sets.entry(Self::watching_set(*channel)).or_default().extend(users.iter().cloned());
-            }
+    async fn refresh(&self, present: &Present) -> Refreshed {
+        // All sets of who is online, also those that nobody of this node is in: somebody has to find the users of dead nodes.
+        let mut online = vec![Vec::new(); ONLINE_SHARDS as usize];
+        for user in &present.online {
+            online[Self::shard_of(user) as usize].push(user.clone());
         }
-        let mut says = Vec::with_capacity(sets.len());
-        for (set, users) in &sets {
-            says.extend(users.chunks(SCRIPT_USERS_MAX).map(|part| self.add(set, part).boxed()));
+        let mut says = Vec::with_capacity(online.len() + present.watching.len());
+        for (shard, users) in online.iter().enumerate() {
+            says.push(self.refresh_set(None, format!("online:{shard}"), users).boxed());
         }
-        let mut said = stream::iter(says).buffer_unordered(limits::REDIS_CALLS_MAX);
-        while let Some(answer) = said.next().await {
-            if answer.is_none() {
-                return Vec::new();
-            }
+        for (channel, users) in &present.watching {
+            says.push(self.refresh_set(Some(*channel), Self::watching_set(*channel), users).boxed());
         }
-        let sweeps = (0..ONLINE_SHARDS).map(|shard| async move { self.remove(&format!("online:{shard}"), &[]).await });
-        let gone = join_all(sweeps).await;
-        gone.into_iter().flatten().flat_map(|(_, users)| users).collect()
+        let mut says = stream::iter(says).buffer_unordered(limits::REDIS_CALLS_MAX);
+        let mut refreshed = Refreshed::default();
+        while let Some(Some(found)) = says.next().await {
+            refreshed.unknown.online.extend(found.unknown.online);
+            refreshed
+                .unknown
+                .watching
+                .extend(found.unknown.watching.into_iter().filter(|(_, users)| !users.is_empty()));
+            refreshed.offline.extend(found.offline);
+            refreshed.stopped.extend(found.stopped);
+        }
+        refreshed
     }
 
     async fn forgotten(&self) {
