@@ -1,11 +1,12 @@
 //! What broke the server once, or would: every test here failed on the code that it was written against.
 //!
 //! A file per question: who is it (identity), whose name is it (names), what may it still (rights), what does one request cost
-//! (bounds, sizes, uploads), what if it stops half-way, who waits for whom (lanes, locks), what if Redis stands still, which
+//! (bounds, sizes, answers, uploads), what if it stops half-way, who waits for whom (lanes, locks), what if Redis stands still, which
 //! rule does it go round.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test says no")]
 
+mod answers;
 mod bounds;
 mod halfway;
 mod identity;
