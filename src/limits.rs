@@ -45,10 +45,16 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// What the messages of one answer have of their own, in bytes of JSON: 30 channels with 300 ordinary messages each. A page that
 /// would have more is shorter (chat/render/messages.rs), and as many bytes of events are too many for `/sync`.
 pub const ANSWER_BYTES_MAX: usize = 12 * 1024 * 1024;
+/// The pinned messages of the channels in an answer, beside the others.
+pub const ANSWER_PINS_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// The messages that they quote; beyond, quotes are not shown.
-pub const ANSWER_QUOTES_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// The people whom one answer names, each as often as it does; beyond, they are shown plain, and then bare (chat/render/people.rs).
-pub const ANSWER_PEOPLE_BYTES_MAX: usize = 8 * 1024 * 1024;
+pub const ANSWER_QUOTES_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Custom data of the caller's own reactions to them, and of the members of channels: each has its share, and what has more is left out.
+pub const ANSWER_REACTIONS_BYTES_MAX: usize = 2 * 1024 * 1024;
+pub const ANSWER_MEMBERS_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The people whom one list in an answer names, each as often as it does; beyond, they are shown plain, and then bare
+/// (chat/render/people.rs). A channel's state has two lists: its members, and those around its messages.
+pub const ANSWER_PEOPLE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 // ---- Removal of what is hidden
 
@@ -282,6 +288,10 @@ pub const BUS_PIPELINE_MAX: usize = 128;
 pub const USER_ID_CHARS_MAX: usize = 255;
 pub const USERS_PER_CALL_MAX: usize = 100;
 pub const CUSTOM_BYTES_MAX: usize = 5 * 1024;
+/// Values in custom data, those inside of others too: one for so many bytes that it may have.
+pub const CUSTOM_BYTES_PER_VALUE: usize = 10;
+/// What a client may put into the membership of somebody else: a nickname, a colour. The rest is for its owner and for servers.
+pub const OTHERS_CUSTOM_BYTES_MAX: usize = 256;
 /// Objects inside objects in custom data: less than in a body, because it is sent inside of others.
 pub const CUSTOM_DEPTH_MAX: usize = 24;
 /// A dotted path into custom data, and the steps of it.
@@ -336,6 +346,9 @@ pub const ATTACHMENTS_MAX: usize = 30;
 /// What its author puts into one message (text, attachments, custom data, names), in bytes of JSON: half of an event, so
 /// that there is room for its HTML, the people, the reactions and the channel.
 pub const MESSAGE_BYTES_MAX: usize = 32 * 1024;
+/// Values in the JSON of a message, those inside of others too: 30 attachments with dozens of fields each. In memory a value
+/// takes as much as a line of text, however short it is written.
+pub const MESSAGE_VALUES_MAX: usize = 2_000;
 /// HTML of one message, in bytes of JSON. A text of 5,000 characters of three bytes has it.
 pub const HTML_BYTES_MAX: usize = 16 * 1024;
 pub const MENTIONS_MAX: usize = 25;
@@ -344,6 +357,12 @@ pub const MESSAGES_BY_ID_MAX: usize = 100;
 pub const THREAD_PARTICIPANTS_MAX: usize = 10;
 /// Participants of a thread whom a message remembers, in the order of their first replies, and who are told of new ones.
 pub const THREAD_PARTICIPANTS_KEPT: usize = 1_000;
+
+/// Messages of several channels that are read at once where none is larger than its share of the answer. Of more, each channel has
+/// its share.
+pub const ROWS_READ_AT_ONCE: i64 = 1_000;
+/// Reading messages from Postgres lets others run after so many bytes of them: about a millisecond.
+pub const DECODED_BYTES_PER_TURN: i64 = 64 * 1024;
 
 // ---- Drafts
 

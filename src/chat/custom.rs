@@ -21,6 +21,10 @@ pub fn check(custom: &Map<String, Value>, bytes_max: usize, what: &str) -> Resul
     if bytes > bytes_max {
         return Err(Error::input(format!("custom data of a {what} may have {bytes_max} bytes, this has {bytes}")));
     }
+    let (values, values_max) = (custom.values().map(values).sum::<usize>(), bytes_max / limits::CUSTOM_BYTES_PER_VALUE);
+    if values > values_max {
+        return Err(Error::input(format!("custom data of a {what} may have {values_max} values, this has {values}")));
+    }
     if custom.values().map(depth).max() >= Some(limits::CUSTOM_DEPTH_MAX) {
         let most = limits::CUSTOM_DEPTH_MAX;
         return Err(Error::input(format!("custom data of a {what} is nested more than {most} levels deep")));
@@ -49,6 +53,21 @@ pub fn json_bytes(value: &impl Serialize) -> Result<usize> {
     let mut count = Count(0);
     serde_json::to_writer(&mut count, value)?;
     Ok(count.0)
+}
+
+/// How many values it is made of, itself included. A number that Postgres writes with many digits counts for several.
+pub fn values(value: &Value) -> usize {
+    const DIGITS_PER_VALUE: f64 = 16.0;
+    match value {
+        Value::Array(list) => 1 + list.iter().map(values).sum::<usize>(),
+        Value::Object(object) => 1 + object.values().map(values).sum::<usize>(),
+        Value::Number(number) => {
+            let digits =
+                number.as_f64().filter(|number| *number != 0.0).map_or(0.0, |number| number.abs().log10().abs());
+            1 + (digits / DIGITS_PER_VALUE) as usize
+        }
+        _ => 1,
+    }
 }
 
 /// Lists and objects inside each other.
@@ -164,6 +183,16 @@ mod tests {
         let most = limits::CUSTOM_DEPTH_MAX;
         assert!(check(json!({"a": nested(most)}).as_object().unwrap(), 10_000, "user").is_ok());
         assert!(check(json!({"a": nested(most + 1)}).as_object().unwrap(), 10_000, "user").is_err());
+    }
+
+    #[test]
+    fn values_are_counted_however_they_are_nested() {
+        assert_eq!(values(&json!([0, [null, "a"], {"b": {"c": true}}])), 8);
+        assert_eq!((values(&json!(1e15)), values(&json!(1e308)), values(&json!(-1e-308))), (1, 20, 20));
+        let list = |length| json!({"a": vec![0; length]}).as_object().unwrap().clone();
+        let most = limits::CUSTOM_BYTES_MAX / limits::CUSTOM_BYTES_PER_VALUE;
+        assert!(check(&list(most - 1), limits::CUSTOM_BYTES_MAX, "user").is_ok());
+        assert!(check(&list(most), limits::CUSTOM_BYTES_MAX, "user").is_err());
     }
 
     #[test]

@@ -27,6 +27,7 @@ use crate::ctx::Ctx;
 use crate::engine::Note;
 use crate::error::Result;
 use crate::events::{Audience, Event};
+use crate::limits;
 use crate::store::drafts::Draft;
 use crate::store::messages::{Message, Reader};
 
@@ -48,7 +49,10 @@ async fn shown(
     let ids: Vec<String> = rows.iter().flat_map(named).collect();
     // What the author may no longer see stays named in the draft and is not shown.
     let reader = rows.first().map_or(Reader::Everybody, |row| Reader::User(&row.user_id));
-    let around = if ids.is_empty() { Vec::new() } else { ctx.store.messages_seen_by(reader, &ids).await? };
+    let around = match &ids[..] {
+        [] => Vec::new(),
+        ids => ctx.store.messages_seen_by(reader, ids, limits::ANSWER_QUOTES_BYTES_MAX).await?.messages,
+    };
     let cids: HashMap<i64, Cid> = channels.iter().map(|(key, channel)| (*key, channel.row.cid.clone())).collect();
     let around: Vec<Message> = around.into_iter().filter(|message| cids.contains_key(&message.channel_id)).collect();
     let options = render::messages::Options { reader, ..render::messages::Options::default() };

@@ -156,7 +156,7 @@ async fn with_own_reactions(ctx: &Ctx, caller: &Caller, row: &Message, shown: Sh
     let Some(user) = caller.user_id() else {
         return Ok(shown);
     };
-    let own = ctx.store.own_reactions(std::slice::from_ref(&row.id), user).await?;
+    let own = ctx.store.own_reactions(std::slice::from_ref(&row.id), user, limits::REACTION_TYPES_MAX).await?;
     let people = People::load(ctx, [user.to_owned()]).await?;
     Ok(ShownMessage {
         own_reactions: own.iter().map(|reaction| render::messages::reaction(reaction, &people)).collect(),

@@ -57,12 +57,10 @@ pub async fn missed_events(ctx: &Ctx, caller: &Caller, cids: &[String], since: T
             limits::SYNC_EVENTS_MAX
         ))
     };
-    let events = ctx.store.channel_events_since(&keys, since, limits::SYNC_EVENTS_MAX).await?.ok_or_else(too_many)?;
+    let events = ctx.store.channel_events_since(&keys, since, limits::SYNC_EVENTS_MAX, limits::ANSWER_BYTES_MAX);
+    let events = events.await?.ok_or_else(too_many)?;
     let heard: Vec<Event> = events.into_iter().filter(|event| hears(event, caller)).collect();
-    if heard.iter().map(|event| event.body.len()).sum::<usize>() > limits::ANSWER_BYTES_MAX {
-        return Err(too_many());
-    }
-    Ok(Missed { events: shown(ctx, caller, &channels, &heard).await?, inaccessible })
+    Ok(Missed { events: shown(ctx, caller, &channels, &heard).await?.ok_or_else(too_many)?, inaccessible })
 }
 
 /// Would the caller have heard the event, had it been watching?
@@ -119,20 +117,23 @@ enum Fate {
     Hidden,
 }
 
-/// The events as the caller may see them now.
+/// The events as the caller may see them now. `None` if an answer has no room for them: little may have been said of what is large.
 async fn shown(
     ctx: &Ctx,
     caller: &Caller,
     channels: &HashMap<i64, Cid>,
     events: &[Event],
-) -> Result<Vec<Box<RawValue>>> {
+) -> Result<Option<Vec<Box<RawValue>>>> {
     let told = events.iter().map(|event| serde_json::from_slice::<Told>(&event.body));
     let told = told.collect::<std::result::Result<Vec<_>, _>>()?;
     let messages_told = told.iter().filter_map(|told| told.message.as_ref());
     let ids = messages_told.flat_map(|told| [Some(&told.name), told.quoted_message.as_ref()]);
     let ids: Vec<String> = ids.flatten().map(|name| &name.id).collect::<HashSet<_>>().into_iter().cloned().collect();
-    let seen = if ids.is_empty() { Vec::new() } else { visibility::find_all(ctx, caller, &ids).await? };
-    let seen = Seen(seen.iter().map(|row| (row.id.as_str(), row)).collect());
+    let found = visibility::find_all(ctx, caller, &ids).await?;
+    if !found.whole {
+        return Ok(None);
+    }
+    let seen = Seen(found.messages.iter().map(|row| (row.id.as_str(), row)).collect());
     let fates: Vec<Fate> = events.iter().zip(told).map(|(event, told)| fate(event, told, &seen)).collect();
     let changed: HashSet<&str> =
         fates.iter().filter_map(|fate| if let Fate::Anew(id) = fate { Some(id.as_str()) } else { None }).collect();
@@ -143,6 +144,7 @@ async fn shown(
     let now: HashMap<&str, &wire::message::Message> =
         now.iter().map(|message| (message.id.as_str(), message)).collect();
     let mut shown = Vec::with_capacity(events.len());
+    let mut bytes = 0;
     for (event, fate) in events.iter().zip(&fates) {
         let body = match fate {
             Fate::Hidden => continue,
@@ -150,9 +152,13 @@ async fn shown(
             Fate::Without => with_message(event, None)?,
             Fate::Anew(id) => with_message(event, now.get(id.as_str()).copied())?,
         };
+        bytes += body.len();
+        if bytes > limits::ANSWER_BYTES_MAX {
+            return Ok(None);
+        }
         shown.push(RawValue::from_string(with_watcher_count(&event.kind, body))?);
     }
-    Ok(shown)
+    Ok(Some(shown))
 }
 
 fn fate(event: &Event, told: Told, seen: &Seen<'_>) -> Fate {

@@ -182,8 +182,7 @@ async fn attempt(ctx: &Ctx, delivery: &Delivery, message: Option<&Message>) -> R
     if !is_member || which_are_readable(ctx, &[(channel.clone(), user.clone())]).await? != [true] {
         return Ok(None);
     }
-    let id = std::slice::from_ref(&message.id);
-    if ctx.store.messages_seen_by(Reader::User(&user.id), id).await?.is_empty() {
+    if ctx.store.message_seen_by(Reader::User(&user.id), &message.id).await?.is_none() {
         return Ok(None);
     }
     let author = ctx.caches.user(&message.user_id).await?;

@@ -112,18 +112,22 @@ pub const EVENT_SPANS: &str = "SELECT c.id AS channel_id, h.event_number AS last
     CROSS JOIN LATERAL (SELECT EXISTS (SELECT FROM events e
         WHERE e.channel_id = c.id AND e.number = s.number AND e.created_at = $2) AS known) k";
 
-/// The events of those numbers. The time leaves older partitions alone.
-pub const NUMBERED_EVENTS: &str = "SELECT e.*
+/// The events of those numbers, as far as they fit into `$6` bytes. The time leaves older partitions alone.
+pub const NUMBERED_EVENTS: &str = "SELECT * FROM (
+    SELECT e.*, sum(octet_length(e.body)) OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
     FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS s (channel_id, after, last)
     CROSS JOIN LATERAL (SELECT id, channel_id, number, type, audience, subject, only_for, body, created_at FROM events
         WHERE channel_id = s.channel_id AND number > s.after AND number <= s.last AND created_at > $4
-          AND audience <> 'none' LIMIT $5) e";
+          AND audience <> 'none' LIMIT $5) e) e WHERE coalesce(before, 0) <= $6";
 
 /// The events without a number. Notifications are written together with numbered events: known with them.
-pub const UNNUMBERED_EVENTS: &str = "SELECT e.* FROM unnest($1::bigint[], $2::boolean[]) AS c (id, known)
+pub const UNNUMBERED_EVENTS: &str = "SELECT * FROM (
+    SELECT e.*, sum(octet_length(e.body)) OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+    FROM unnest($1::bigint[], $2::boolean[]) AS c (id, known)
     CROSS JOIN LATERAL (SELECT id, channel_id, number, type, audience, subject, only_for, body, created_at FROM events
         WHERE channel_id = c.id AND number IS NULL AND created_at > $4 AND audience <> 'none'
-          AND (created_at > $3 OR NOT c.known OR audience <> 'absent_user') LIMIT $5) e LIMIT $5";
+          AND (created_at > $3 OR NOT c.known OR audience <> 'absent_user') LIMIT $5) e LIMIT $5) e
+    WHERE coalesce(before, 0) <= $6";
 
 /// Writes events in the order given and fills in their keys.
 pub(super) async fn insert(connection: &mut PgConnection, events: &mut [Event]) -> Result<()> {
@@ -276,7 +280,7 @@ impl Store {
     }
 
     /// Events of channels that somebody has not heard who heard something that happened at `since`, oldest first. `None` if they
-    /// are more than `most`.
+    /// are more than `most`, or than `bytes_max`.
     ///
     /// An event's time is taken before its commit, so one of another channel may be older and yet have been seen by nobody
     /// then. Within a channel that cannot be: its numbers are the order of its commits. So a channel with an event of that very
@@ -289,6 +293,7 @@ impl Store {
         channel_ids: &[i64],
         since: Timestamp,
         most: usize,
+        bytes_max: usize,
     ) -> Result<Option<Vec<Event>>> {
         let most = most as i64;
         let from = since.plus_micros(-(limits::SYNC_OVERLAP.as_micros() as i64));
@@ -310,18 +315,23 @@ impl Store {
             .bind(last)
             .bind(from)
             .bind(most)
+            .bind(bytes_max as i64)
             .fetch_all(self.pool())
             .await?;
+        let bytes = |rows: &[EventRow]| rows.iter().map(|row| row.body.len()).sum::<usize>();
+        let room = bytes_max.saturating_sub(bytes(&rows));
         let unnumbered: Vec<EventRow> = sqlx::query_as(UNNUMBERED_EVENTS)
             .bind(&channels)
             .bind(spans.iter().map(|span| span.known).collect::<Vec<_>>())
             .bind(since)
             .bind(from)
             .bind(most + 1)
+            .bind(room as i64)
             .fetch_all(self.pool())
             .await?;
         rows.extend(unnumbered);
-        if rows.len() as i64 > most {
+        // What does not fit any more was sent up to the first row too many.
+        if rows.len() as i64 > most || bytes(&rows) > bytes_max {
             return Ok(None);
         }
         rows.sort_by_key(|row| (row.created_at, row.number));

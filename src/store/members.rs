@@ -5,6 +5,7 @@ use sqlx::types::Json;
 use wire::Timestamp;
 
 use super::{ChannelWrite, Result, Store, Write};
+use crate::limits;
 
 /// A membership (`members`).
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
@@ -129,6 +130,20 @@ pub struct MemberPage {
     pub offset: i64,
 }
 
+/// Pages of the members of the channels `$1`.
+const WHOLE_MEMBERS: &str = "SELECT m.* FROM unnest($1::bigint[]) AS c (id), LATERAL (
+    SELECT * FROM members WHERE channel_id = c.id ORDER BY created_at DESC, user_id LIMIT $2 OFFSET $3) m";
+
+/// The same, without custom data of more than `$4` bytes. What has few in the table is none, or little: no more of it is packed
+/// into so few.
+const MEMBERS_WITHIN: &str = "SELECT m.* FROM unnest($1::bigint[]) AS c (id), LATERAL (
+    SELECT channel_id, user_id, channel_role, invite, invite_accepted_at, invite_rejected_at, banned, shadow_banned, ban_expires,
+        notifications_muted, notifications_muted_until, pinned_at, archived_at, hidden_at_seq, cleared_seq, hide_messages_before,
+        last_read_at, last_read_seq, last_read_counted, last_read_message_id, last_delivered_at, last_delivered_message_id,
+        created_at, updated_at,
+        CASE WHEN pg_column_size(custom) <= 16 OR octet_length(custom::text) <= $4 THEN custom ELSE '{}' END AS custom
+    FROM members WHERE channel_id = c.id ORDER BY created_at DESC, user_id LIMIT $2 OFFSET $3) m";
+
 impl Store {
     /// One membership.
     ///
@@ -172,21 +187,20 @@ impl Store {
         Ok(members)
     }
 
-    /// A page of each channel's members, the newest first.
+    /// A page of each channel's members, the newest first. `most` is how many these can be: where an answer has no room for all
+    /// the custom data of so many, those with more than their share come without it ([`limits::ANSWER_MEMBERS_BYTES_MAX`]).
     ///
     /// # Errors
     /// Postgres.
-    pub async fn members_of(&self, channel_ids: &[i64], page: MemberPage) -> Result<Vec<Member>> {
-        let members = sqlx::query_as(
-            "SELECT m.* FROM unnest($1::bigint[]) AS c (id), LATERAL (
-                 SELECT * FROM members WHERE channel_id = c.id ORDER BY created_at DESC, user_id LIMIT $2 OFFSET $3) m",
-        )
-        .bind(channel_ids)
-        .bind(page.limit)
-        .bind(page.offset)
-        .fetch_all(self.pool())
-        .await?;
-        Ok(members)
+    pub async fn members_of(&self, channel_ids: &[i64], page: MemberPage, most: usize) -> Result<Vec<Member>> {
+        let share = limits::ANSWER_MEMBERS_BYTES_MAX / most.max(1);
+        let is_room = share >= limits::CUSTOM_BYTES_MAX;
+        let members = sqlx::query_as(if is_room { WHOLE_MEMBERS } else { MEMBERS_WITHIN });
+        let mut members = members.bind(channel_ids).bind(page.limit).bind(page.offset);
+        if !is_room {
+            members = members.bind(share as i64);
+        }
+        Ok(members.fetch_all(self.pool()).await?)
     }
 
     /// Memberships as messages show them, for pairs of channel and author.

@@ -1,15 +1,21 @@
-//! Messages, and reading pages of them.
+//! Messages. Lists of them are read in pages.rs, within bounds of bytes.
 
+mod pages;
 mod write;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use sqlx::error::BoxDynError;
+use sqlx::postgres::{PgTypeInfo, PgValueRef, Postgres};
+use sqlx::types::Json;
+use sqlx::{Decode, Type};
 use wire::Timestamp;
 
 use super::reactions::Aggregates;
 use super::{Result, Store};
+pub use pages::{Bound, HistoryPage, LatestOf, Within};
 pub use write::{Effects, NewMessage};
 
 /// What a message holds that no query needs as a column (`messages.data`).
@@ -57,6 +63,28 @@ impl MessageData {
     }
 }
 
+/// Columns that are `jsonb` where a row is read as it is, and `text` where they were measured (pages.rs).
+macro_rules! json_columns {
+    ($($column:ty),*) => {$(
+        impl Type<Postgres> for $column {
+            fn type_info() -> PgTypeInfo {
+                <Json<Self> as Type<Postgres>>::type_info()
+            }
+
+            fn compatible(given: &PgTypeInfo) -> bool {
+                <Json<Self> as Type<Postgres>>::compatible(given) || <str as Type<Postgres>>::compatible(given)
+            }
+        }
+
+        impl<'r> Decode<'r, Postgres> for $column {
+            fn decode(value: PgValueRef<'r>) -> std::result::Result<Self, BoxDynError> {
+                Ok(Json::decode(value)?.0)
+            }
+        }
+    )*};
+}
+json_columns!(MessageData, Aggregates);
+
 /// A message (`messages`).
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct Message {
@@ -74,9 +102,7 @@ pub struct Message {
     pub shadowed: bool,
     pub counts: bool,
     pub counted: i64,
-    #[sqlx(json(nullable))]
     pub data: Option<MessageData>,
-    #[sqlx(json(nullable))]
     pub reactions: Option<Aggregates>,
     pub reply_count: i32,
     pub deleted_reply_count: i32,
@@ -139,53 +165,31 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Where a page of messages begins or ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bound {
-    /// The newest.
-    Latest,
-    /// Before this number, or up to it.
-    Before { seq: i64, inclusive: bool },
-    /// After this number, or from it on.
-    After { seq: i64, inclusive: bool },
-    /// As many on both sides of this number.
-    Around(i64),
-}
-
-/// Which messages to read.
-#[derive(Clone, Debug)]
-pub struct HistoryPage<'a> {
-    pub bound: Bound,
-    pub limit: i64,
-    /// Messages up to this number are not shown.
-    pub floor_seq: i64,
-    /// Who reads; `None` for servers, who see everything.
-    pub viewer: Option<&'a str>,
-}
-
-/// One channel in a read of several channels' newest messages.
-#[derive(Clone, Copy, Debug)]
-pub struct LatestOf {
-    pub channel_id: i64,
-    pub floor_seq: i64,
-}
-
-/// Messages that the reader `$2` (null: a server) may see, as far as the message itself decides.
+/// May the reader `$2` (null: a server) see the message `m`, as far as the message itself decides?
 macro_rules! visible {
-    ($table:literal) => {
-        concat!(
-            "($2::text IS NULL OR ",
-            $table,
-            ".user_id = $2 OR (NOT ",
-            $table,
-            ".shadowed AND (",
-            $table,
-            ".data->'restricted_visibility' IS NULL OR ",
-            $table,
-            ".data->'restricted_visibility' ? $2)))"
-        )
+    () => {
+        "($2::text IS NULL OR m.user_id = $2 OR (NOT m.shadowed AND (m.data->'restricted_visibility' IS NULL
+            OR m.data->'restricted_visibility' ? $2)))"
     };
 }
+use visible;
+
+/// What [`is_seen`] needs beside a message `m`.
+macro_rules! seen {
+    () => {
+        "JOIN channel_heads h ON h.channel_id = m.channel_id
+         LEFT JOIN members r ON r.channel_id = m.channel_id AND r.user_id = $2"
+    };
+}
+use seen;
+
+/// May the reader `$2` see the message `m`, as far as the message and the history of its channel decide?
+macro_rules! is_seen {
+    () => {
+        concat!("m.seq > greatest(h.floor_seq, r.cleared_seq) AND ", $crate::store::messages::visible!())
+    };
+}
+use is_seen;
 
 impl Store {
     /// A message by its id, whatever its state.
@@ -208,153 +212,19 @@ impl Store {
         Ok(messages)
     }
 
-    /// Of these messages those that a reader may see: neither truncated nor hidden from it with its history (`hide_history`,
-    /// `clear_history`), neither shadowed nor restricted to others. Whether it may read their channels is another question.
+    /// A message, if a reader may see it: neither truncated nor hidden from it with its history (`hide_history`,
+    /// `clear_history`), neither shadowed nor restricted to others. Whether it may read its channel is another question.
     ///
     /// # Errors
     /// Postgres.
-    pub async fn messages_seen_by(&self, reader: Reader<'_>, ids: &[String]) -> Result<Vec<Message>> {
-        let messages = sqlx::query_as(concat!(
-            "SELECT m.* FROM messages m JOIN channel_heads h ON h.channel_id = m.channel_id
-             LEFT JOIN members r ON r.channel_id = m.channel_id AND r.user_id = $2
-             WHERE m.id = ANY($1) AND m.seq > greatest(h.floor_seq, r.cleared_seq) AND ",
-            visible!("m")
-        ))
-        .bind(ids)
-        .bind(reader.column())
-        .fetch_all(self.pool())
-        .await?;
-        Ok(messages)
-    }
-
-    /// A page of a channel, oldest first, without the replies that stay in their threads.
-    ///
-    /// # Errors
-    /// Postgres.
-    pub async fn history(&self, channel_id: i64, page: &HistoryPage<'_>) -> Result<Vec<Message>> {
-        let older = concat!(
-            "SELECT * FROM messages m WHERE channel_id = $1 AND seq < $4 AND seq > $3 AND id IS NOT NULL
-             AND (parent_id IS NULL OR show_in_channel) AND ",
-            visible!("m"),
-            " ORDER BY seq DESC LIMIT $5"
-        );
-        let newer = concat!(
-            "SELECT * FROM messages m WHERE channel_id = $1 AND seq > $4 AND seq > $3 AND id IS NOT NULL
-             AND (parent_id IS NULL OR show_in_channel) AND ",
-            visible!("m"),
-            " ORDER BY seq LIMIT $5"
-        );
-        self.page(older, newer, page, |query| query.bind(channel_id)).await
-    }
-
-    /// A page of a thread, oldest first, without its parent.
-    ///
-    /// # Errors
-    /// Postgres.
-    pub async fn replies(&self, parent_id: &str, page: &HistoryPage<'_>) -> Result<Vec<Message>> {
-        let older = concat!(
-            "SELECT * FROM messages m WHERE parent_id = $1 AND seq < $4 AND seq > $3 AND id IS NOT NULL AND ",
-            visible!("m"),
-            " ORDER BY seq DESC LIMIT $5"
-        );
-        let newer = concat!(
-            "SELECT * FROM messages m WHERE parent_id = $1 AND seq > $4 AND seq > $3 AND id IS NOT NULL AND ",
-            visible!("m"),
-            " ORDER BY seq LIMIT $5"
-        );
-        self.page(older, newer, page, |query| query.bind(parent_id.to_owned())).await
-    }
-
-    async fn page<'q>(
-        &self,
-        older: &'static str,
-        newer: &'static str,
-        page: &HistoryPage<'_>,
-        bind_subject: impl Fn(QueryAs<'q>) -> QueryAs<'q>,
-    ) -> Result<Vec<Message>> {
-        let read = async |statement: &'static str, seq: i64, limit: i64| {
-            bind_subject(sqlx::query_as(statement))
-                .bind(page.viewer.map(ToOwned::to_owned))
-                .bind(page.floor_seq)
-                .bind(seq)
-                .bind(limit)
-                .fetch_all(self.pool())
-                .await
-        };
-        let mut messages = match page.bound {
-            Bound::Latest => read(older, i64::MAX, page.limit).await?,
-            Bound::Before { seq, inclusive } => read(older, seq + i64::from(inclusive), page.limit).await?,
-            Bound::After { seq, inclusive } => read(newer, seq - i64::from(inclusive), page.limit).await?,
-            Bound::Around(seq) => {
-                // Half of the page on each side, the message itself among the older; what one side lacks the other gives.
-                let mut messages: Vec<Message> = read(older, seq + 1, page.limit).await?;
-                let newer: Vec<Message> = read(newer, seq, page.limit).await?;
-                let after = newer.len().min((page.limit / 2).max(page.limit - messages.len() as i64) as usize);
-                messages.truncate(page.limit as usize - after);
-                messages.extend(newer.into_iter().take(after));
-                messages
-            }
-        };
-        messages.sort_unstable_by_key(|message| message.seq);
-        Ok(messages)
-    }
-
-    /// The newest messages of several channels, oldest first within each.
-    ///
-    /// # Errors
-    /// Postgres.
-    pub async fn latest_messages(
-        &self,
-        channels: &[LatestOf],
-        viewer: Option<&str>,
-        limit: i64,
-    ) -> Result<Vec<Message>> {
-        let (ids, floors): (Vec<i64>, Vec<i64>) = channels.iter().map(|of| (of.channel_id, of.floor_seq)).unzip();
-        let messages = sqlx::query_as(concat!(
-            "SELECT m.* FROM unnest($1::bigint[], $3::bigint[]) AS c (id, floor), LATERAL (
-                 SELECT * FROM messages m WHERE channel_id = c.id AND seq > c.floor AND m.id IS NOT NULL
-                   AND (parent_id IS NULL OR show_in_channel) AND ",
-            visible!("m"),
-            "
-                 ORDER BY seq DESC LIMIT $4) m ORDER BY m.channel_id, m.seq"
-        ))
-        .bind(ids)
-        .bind(viewer)
-        .bind(floors)
-        .bind(limit)
-        .fetch_all(self.pool())
-        .await?;
-        Ok(messages)
-    }
-
-    /// The newest pins of several channels, newest first within each.
-    ///
-    /// # Errors
-    /// Postgres.
-    pub async fn pinned_messages(
-        &self,
-        channels: &[LatestOf],
-        viewer: Option<&str>,
-        limit: i64,
-        now: Timestamp,
-    ) -> Result<Vec<Message>> {
-        let (ids, floors): (Vec<i64>, Vec<i64>) = channels.iter().map(|of| (of.channel_id, of.floor_seq)).unzip();
-        let messages = sqlx::query_as(concat!(
-            "SELECT m.* FROM unnest($1::bigint[], $3::bigint[]) AS c (id, floor), LATERAL (
-                 SELECT * FROM messages m WHERE channel_id = c.id AND seq > c.floor AND pinned_at IS NOT NULL
-                   AND (pin_expires IS NULL OR pin_expires > $5) AND deleted_at IS NULL AND ",
-            visible!("m"),
-            "
-                 ORDER BY pinned_at DESC, seq DESC LIMIT $4) m ORDER BY m.channel_id, m.pinned_at DESC, m.seq DESC"
-        ))
-        .bind(ids)
-        .bind(viewer)
-        .bind(floors)
-        .bind(limit)
-        .bind(now)
-        .fetch_all(self.pool())
-        .await?;
-        Ok(messages)
+    pub async fn message_seen_by(&self, reader: Reader<'_>, id: &str) -> Result<Option<Message>> {
+        let message =
+            sqlx::query_as(concat!("SELECT m.* FROM messages m ", seen!(), " WHERE m.id = $1 AND ", is_seen!()))
+                .bind(id)
+                .bind(reader.column())
+                .fetch_optional(self.pool())
+                .await?;
+        Ok(message)
     }
 
     /// The number at which a page by time begins: the newest message at that time, or before it.
@@ -371,5 +241,3 @@ impl Store {
         Ok(seq)
     }
 }
-
-type QueryAs<'q> = sqlx::query::QueryAs<'q, sqlx::Postgres, Message, sqlx::postgres::PgArguments>;

@@ -61,17 +61,21 @@ impl Store {
         Ok(reactions)
     }
 
-    /// What one user did to several messages.
+    /// What one user did to several messages. `most` is how many these can be: where an answer has no room for all the custom data
+    /// of so many, those with more than their share come without it ([`limits::ANSWER_REACTIONS_BYTES_MAX`]).
     ///
     /// # Errors
     /// Postgres.
-    pub async fn own_reactions(&self, message_ids: &[String], user_id: &str) -> Result<Vec<Reaction>> {
+    pub async fn own_reactions(&self, message_ids: &[String], user_id: &str, most: usize) -> Result<Vec<Reaction>> {
         let reactions = sqlx::query_as(
-            "SELECT r.* FROM unnest($1::text[]) AS m (id) JOIN reactions r ON r.message_id = m.id AND r.user_id = $2
+            "SELECT r.message_id, r.user_id, r.type, r.score, r.created_at, r.updated_at,
+                 CASE WHEN octet_length(r.custom::text) <= $3 THEN r.custom ELSE '{}' END AS custom
+             FROM unnest($1::text[]) AS m (id) JOIN reactions r ON r.message_id = m.id AND r.user_id = $2
              ORDER BY r.created_at DESC",
         )
         .bind(message_ids)
         .bind(user_id)
+        .bind((limits::ANSWER_REACTIONS_BYTES_MAX / most.max(1)) as i64)
         .fetch_all(self.pool())
         .await?;
         Ok(reactions)

@@ -2,7 +2,6 @@
 
 use wire::Timestamp;
 
-use super::messages::Message;
 use super::{ChannelWrite, Result, Store};
 use crate::limits;
 
@@ -136,13 +135,13 @@ impl Store {
         Ok(())
     }
 
-    /// The first messages of threads that a user takes part in, the most recently read first.
+    /// The first messages of threads that a user takes part in, the most recently read first: their channels and ids.
     ///
     /// # Errors
     /// Postgres.
-    pub async fn threads_of(&self, user_id: &str, limit: i64) -> Result<Vec<Message>> {
+    pub async fn threads_of(&self, user_id: &str, limit: i64) -> Result<Vec<(i64, String)>> {
         let parents = sqlx::query_as(
-            "SELECT m.* FROM thread_reads t JOIN messages m ON m.id = t.parent_id AND m.deleted_at IS NULL
+            "SELECT m.channel_id, m.id FROM thread_reads t JOIN messages m ON m.id = t.parent_id AND m.deleted_at IS NULL
              WHERE t.user_id = $1 ORDER BY t.last_read_at DESC, m.id LIMIT $2",
         )
         .bind(user_id)

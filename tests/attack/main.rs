@@ -1,12 +1,13 @@
 //! What broke the server once, or would: every test here failed on the code that it was written against.
 //!
 //! A file per question: who is it (identity), whose name is it (names), what may it still (rights; held, if it has waited), when
-//! does it no longer hear (doors), what does one request cost (bounds, sizes, uploads), how much of the node is one asker's
+//! does it no longer hear (doors), what does one request cost (bounds, sizes, answers, uploads), how much of the node is one asker's
 //! (shares), what if it stops half-way, who waits for whom (lanes, locks), what if it is said twice, what if Redis stands still,
 //! which rule does it go round.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test says no")]
 
+mod answers;
 mod bounds;
 mod doors;
 mod halfway;

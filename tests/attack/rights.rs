@@ -182,8 +182,9 @@ async fn catching_up_reads_no_more_than_it_tells() {
     };
     let ago = |seconds: u32| format!("now() - interval '{seconds} seconds'");
     let spans = known(EVENT_SPANS).replace("$2", &ago(60)).replace("$3", &ago(120)).replace("$4", "1001");
-    let numbered = known(NUMBERED_EVENTS).replace("$4", &ago(120)).replace("$5", "1001");
+    let numbered = known(NUMBERED_EVENTS).replace("$4", &ago(120)).replace("$5", "1001").replace("$6", "1000000");
     let unnumbered = known(UNNUMBERED_EVENTS).replace("$3", &ago(60)).replace("$4", &ago(120)).replace("$5", "1001");
+    let unnumbered = unnumbered.replace("$6", "1000000");
     let probe =
         "SELECT EXISTS (SELECT FROM events WHERE channel_id = 1 AND number = 7 AND created_at > now())".to_owned();
     for statement in [spans, numbered, unnumbered, probe] {

@@ -48,7 +48,7 @@ pub async fn states(
     if channels.is_empty() {
         return Ok(Vec::new());
     }
-    let loaded = load(ctx, caller, channels, wanted).await?;
+    let mut loaded = load(ctx, caller, channels, wanted).await?;
     Ok(channels.iter().map(|channel| loaded.state(ctx, caller, channel)).collect())
 }
 
@@ -107,7 +107,9 @@ async fn load(ctx: &Ctx, caller: &Caller, channels: &[Arc<LoadedChannel>], wante
             loaded.drafts = drafts::of_channels(ctx, viewer, &keys).await?;
         }
         loaded.load_messages(ctx, caller, channels, wanted).await?;
-        let members = ctx.store.members_of(&keys, wanted.members).await?;
+        let most =
+            channels.iter().map(|channel| channel.row.member_count.clamp(0, wanted.members.limit) as usize).sum();
+        let members = ctx.store.members_of(&keys, wanted.members, most).await?;
         people.extend(members.iter().map(|member| member.user_id.clone()));
         loaded.load_reads(ctx, channels, &members, viewer).await?;
         people.extend(loaded.reads.values().flatten().map(|state| state.user_id.clone()));
@@ -134,13 +136,13 @@ fn by_channel<T>(rows: Vec<T>, key: impl Fn(&T) -> i64) -> HashMap<i64, Vec<T>> 
 }
 
 /// Where an answer has no room for all messages of its channels, each channel has its share for the newest.
-fn newest_that_fit(messages: Vec<Message>, channels: usize) -> Vec<Message> {
-    if that_fit(messages.iter(), limits::ANSWER_BYTES_MAX) == messages.len() {
+fn newest_that_fit(messages: Vec<Message>, channels: usize, bytes_max: usize) -> Vec<Message> {
+    if that_fit(messages.iter(), bytes_max) == messages.len() {
         return messages;
     }
     let mut messages = by_channel(messages, |message| message.channel_id);
     for rows in messages.values_mut() {
-        let fit = that_fit(rows.iter().rev(), limits::ANSWER_BYTES_MAX / channels);
+        let fit = that_fit(rows.iter().rev(), bytes_max / channels);
         rows.drain(..rows.len() - fit);
     }
     messages.into_values().flatten().collect()
@@ -174,16 +176,17 @@ impl Loaded {
             },
             ctx.store.pinned_messages(&latest, reader, limits::PINNED_MESSAGES_MAX, ctx.clock.now()),
         )?;
-        let messages = newest_that_fit(messages, channels.len());
+        let room = limits::ANSWER_BYTES_MAX.saturating_sub(render::messages::bytes_of(&pinned));
+        let mut rows = newest_that_fit(messages, channels.len(), room);
+        let newest = rows.len();
+        rows.extend(pinned);
         let cids: HashMap<i64, Cid> =
             channels.iter().map(|channel| (channel.row.id, channel.row.cid.clone())).collect();
-        let rows: Vec<Message> = messages.iter().chain(&pinned).cloned().collect();
         let options = render::messages::Options::of(ctx, caller);
-        let mut shown = render::messages::messages(ctx, &rows, &cids, options).await?.into_iter();
-        for (rows, into) in [(&messages, &mut self.messages), (&pinned, &mut self.pinned)] {
-            for (row, shown) in rows.iter().zip(shown.by_ref()) {
-                into.entry(row.channel_id).or_default().push(shown);
-            }
+        let shown = render::messages::messages(ctx, &rows, &cids, options).await?;
+        for (place, (row, shown)) in rows.iter().zip(shown).enumerate() {
+            let into = if place < newest { &mut self.messages } else { &mut self.pinned };
+            into.entry(row.channel_id).or_default().push(shown);
         }
         Ok(())
     }
@@ -216,8 +219,10 @@ impl Loaded {
         Ok(())
     }
 
-    fn state(&self, ctx: &Ctx, caller: &Caller, channel: &Arc<LoadedChannel>) -> ChannelState {
+    fn state(&mut self, ctx: &Ctx, caller: &Caller, channel: &Arc<LoadedChannel>) -> ChannelState {
         let key = channel.row.id;
+        let messages = self.messages.remove(&key).unwrap_or_default();
+        let pinned_messages = self.pinned.remove(&key).unwrap_or_default();
         let head = self.heads.get(&key);
         let own = self.own.get(&key);
         let membership = own.map(|own| Arc::new(Membership::from(own)));
@@ -231,8 +236,8 @@ impl Loaded {
         let now = ctx.clock.now();
         let member = |row: &Member| render::members::member(row, channel, &self.people, now);
         ChannelState {
-            messages: self.messages.get(&key).cloned().unwrap_or_default(),
-            pinned_messages: self.pinned.get(&key).cloned().unwrap_or_default(),
+            messages,
+            pinned_messages,
             members: members.map(member).collect(),
             read: reads.filter_map(|state| self.read(caller, state)).collect(),
             membership: own.map(member),

@@ -419,7 +419,7 @@ async fn updated(
     message: Option<ShownMessage>,
 ) -> Result<Updated> {
     let page = MemberPage { limit: limits::STATE_MEMBERS_DEFAULT, offset: 0 };
-    let mut members = ctx.store.members_of(&[channel.row.id], page).await?;
+    let mut members = ctx.store.members_of(&[channel.row.id], page, page.limit as usize).await?;
     // As in a state: who may not list the members is shown itself among them.
     let lists = access.allows(Action::ReadChannelMembers);
     members.retain(|member| lists || access.user_id() == Some(&member.user_id));

@@ -59,7 +59,9 @@ impl NewMember {
                     return Err(Error::not_allowed("only servers give channel roles"));
                 }
             }
-            custom::check(&custom.0, limits::CUSTOM_BYTES_MAX, "member")?;
+            let is_own = caller.is_server() || caller.user_id() == Some(&user_id);
+            let most = if is_own { limits::CUSTOM_BYTES_MAX } else { limits::OTHERS_CUSTOM_BYTES_MAX };
+            custom::check(&custom.0, most, if is_own { "member" } else { "member who is somebody else" })?;
             Ok(Self { user_id, channel_role, custom: custom.0, invite })
         };
         requests.into_iter().map(member).collect()

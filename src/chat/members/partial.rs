@@ -26,11 +26,12 @@ pub async fn update_member_partial(
 ) -> Result<Shown> {
     custom::check_keys(&request.set.0, &request.unset)?;
     let access = access::channel(ctx, caller, cid, Action::ReadChannel).await?;
-    if caller.user_id() != Some(user_id) {
+    let is_own = caller.user_id() == Some(user_id);
+    if !is_own {
         access.require(Action::UpdateChannelMembers)?;
         // Where somebody keeps a channel in its own list is nobody else's to say.
-        let is_own = |key: &String| matches!(key.as_str(), "pinned" | "archived");
-        if request.set.0.keys().chain(&request.unset).any(is_own) {
+        let is_its_own = |key: &String| matches!(key.as_str(), "pinned" | "archived");
+        if request.set.0.keys().chain(&request.unset).any(is_its_own) {
             caller.require_server()?;
         }
     }
@@ -38,6 +39,7 @@ pub async fn update_member_partial(
     let mut write = lock(ctx, &access, [user_id.to_owned()]).await?.ok_or_else(missing)?;
     let mut member = write.members(&[user_id.to_owned()]).await?.pop().ok_or_else(missing)?;
     let now = write.now();
+    let before = custom::json_bytes(&member.custom)?;
     for (key, value) in request.set.0 {
         let on =
             |value: &Value| value.as_bool().ok_or_else(|| Error::input(format!("set.{key} must be true or false")));
@@ -61,6 +63,13 @@ pub async fn update_member_partial(
         }
     }
     custom::check(&member.custom, limits::CUSTOM_BYTES_MAX, "member")?;
+    let most = before.max(limits::OTHERS_CUSTOM_BYTES_MAX);
+    if !is_own && !caller.is_server() && custom::json_bytes(&member.custom)? > most {
+        return Err(Error::input(format!(
+            "custom data of somebody else's membership may have {} bytes where a client writes it",
+            limits::OTHERS_CUSTOM_BYTES_MAX
+        )));
+    }
     let row = write.put_member(&member).await?;
     change::tell(ctx, &mut write, &access.channel, "member.updated", &row).await?;
     ctx.announcer.tell(write.commit().await?).await;

@@ -124,11 +124,18 @@ pub fn checked_id(id: String) -> Result<String> {
 /// Is what the author puts into a message small enough, all of it together, for the events that will carry it?
 ///
 /// # Errors
-/// Code 20.
+/// Code 20; too many values (code 4).
 pub fn check_size(text: &str, data: &MessageData) -> Result<()> {
     // A character of text has at most six bytes of JSON: most messages need not be measured.
     if text.len() <= limits::MESSAGE_BYTES_MAX / 6 && data.is_empty() {
         return Ok(());
+    }
+    let values = data.attachments.iter().chain(data.custom.values()).map(custom::values).sum::<usize>();
+    if values > limits::MESSAGE_VALUES_MAX {
+        return Err(Error::input(format!(
+            "the attachments and custom data of a message may have {} values, these have {values}",
+            limits::MESSAGE_VALUES_MAX
+        )));
     }
     if custom::json_bytes(&text)? + custom::json_bytes(data)? > limits::MESSAGE_BYTES_MAX {
         return Err(Error::new(
@@ -267,6 +274,15 @@ mod tests {
         }
         assert!(parse(json!({"text": "ääääääääää"})).is_ok(), "length is in characters");
         assert!(parse(json!({"attachments": [{"type": "image"}]})).is_ok());
+    }
+
+    #[test]
+    fn many_small_values_are_no_message() {
+        let with = |attachment: Value| parse(json!({"text": "x", "attachments": vec![attachment; 30]}));
+        let fields: serde_json::Map<_, _> = (0..60).map(|n| (format!("f{n}"), n.into())).collect();
+        assert!(with(fields.into()).is_ok());
+        assert_eq!(with(json!({"type": "x", "a": vec![0; 490]})).unwrap_err().kind, Kind::Input);
+        assert_eq!(with(json!({"type": "x", "a": vec![json!([]); 70]})).unwrap_err().kind, Kind::Input);
     }
 
     #[test]

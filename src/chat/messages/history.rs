@@ -39,7 +39,7 @@ pub async fn get_many_messages(ctx: &Ctx, caller: &Caller, cid: &Cid, ids: &[Str
         return Err(Error::input(format!("ids must name 1 to {} messages", limits::MESSAGES_BY_ID_MAX)));
     }
     let access = access::channel(ctx, caller, cid, Action::ReadChannel).await?;
-    let mut rows = visibility::find_all(ctx, caller, ids).await?;
+    let mut rows = visibility::find_all(ctx, caller, ids).await?.messages;
     rows.retain(|row| row.channel_id == access.key());
     rows.sort_unstable_by_key(|row| row.seq);
     let cids = HashMap::from([(access.key(), cid.clone())]);
@@ -84,13 +84,14 @@ fn shorten(rows: &mut Vec<Message>, bound: Bound) {
             rows.drain(..rows.len() - fit);
         }
         Bound::After { .. } => rows.truncate(that_fit(rows.iter(), limits::ANSWER_BYTES_MAX)),
-        // Both sides alike.
-        Bound::Around(_) => {
-            while that_fit(rows.iter(), limits::ANSWER_BYTES_MAX) < rows.len() {
-                let side = rows.len().div_ceil(8);
-                rows.drain(..side);
-                rows.truncate(rows.len().saturating_sub(side));
-            }
+        // Each side has half of the room, the message itself among the older.
+        Bound::Around(seq) => {
+            let middle = rows.partition_point(|row| row.seq <= seq);
+            let (older, newer) = rows.split_at(middle);
+            let most = limits::ANSWER_BYTES_MAX / 2;
+            let (before, after) = (that_fit(older.iter().rev(), most), that_fit(newer.iter(), most));
+            rows.truncate(middle + after);
+            rows.drain(..middle - before);
         }
     }
 }

@@ -5,13 +5,14 @@
 //! is not there: nobody learns that it exists.
 //!
 //! What decides is in the row and beside it: truncation, the history that is hidden from a member, shadowing, restricted
-//! visibility ([`crate::store::Store::messages_seen_by`]). Pages of history ask the same with a floor and a viewer. What a
+//! visibility ([`crate::store::Store::message_seen_by`]). Pages of history ask the same with a floor and a viewer. What a
 //! deleted message said is left out when it is rendered (render/messages.rs).
 
 use crate::access::{Caller, ChannelAccess};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
-use crate::store::messages::{Message, Reader};
+use crate::limits;
+use crate::store::messages::{Message, Reader, Within};
 
 /// The caller as a reader of messages.
 pub fn reader<'a>(ctx: &Ctx, caller: &'a Caller) -> Reader<'a> {
@@ -26,15 +27,15 @@ pub fn reader<'a>(ctx: &Ctx, caller: &'a Caller) -> Reader<'a> {
 /// # Errors
 /// Postgres.
 pub async fn find(ctx: &Ctx, caller: &Caller, id: &str) -> Result<Option<Message>> {
-    Ok(find_all(ctx, caller, std::slice::from_ref(&id.to_owned())).await?.pop())
+    Ok(ctx.store.message_seen_by(reader(ctx, caller), id).await?)
 }
 
-/// Those of several, in no order.
+/// Those of several, in the order of their ids, as far as an answer has room for them.
 ///
 /// # Errors
 /// Postgres.
-pub async fn find_all(ctx: &Ctx, caller: &Caller, ids: &[String]) -> Result<Vec<Message>> {
-    Ok(ctx.store.messages_seen_by(reader(ctx, caller), ids).await?)
+pub async fn find_all(ctx: &Ctx, caller: &Caller, ids: &[String]) -> Result<Within> {
+    Ok(ctx.store.messages_seen_by(reader(ctx, caller), ids, limits::ANSWER_BYTES_MAX).await?)
 }
 
 /// A message of this channel that the caller may see.

@@ -167,6 +167,11 @@ pub fn that_fit<'a>(rows: impl Iterator<Item = &'a Message>, bytes_max: usize) -
     rows.take_while(fits).count()
 }
 
+/// What messages have of their own in an answer, in bytes.
+pub fn bytes_of(rows: &[Message]) -> usize {
+    rows.iter().map(weight::message).sum()
+}
+
 /// Messages of any channels in the order given; `cids` names the channels. Where they would show very much of others, people are
 /// shown with less ([`People::load_within`]), and of the messages that they quote the last ones.
 ///
@@ -181,9 +186,11 @@ pub async fn messages(
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let quoted_ids: Vec<String> = rows.iter().filter_map(|row| row.quoted_id.clone()).collect();
+    // The last ones first: as far as there is room.
+    let quoted_ids: Vec<String> = rows.iter().rev().filter_map(|row| row.quoted_id.clone()).collect();
     let with_reactions: Vec<String> =
         rows.iter().filter(|row| row.reactions.is_some()).map(|row| row.id.clone()).collect();
+    let types = rows.iter().filter_map(|row| row.reactions.as_ref()).map(|reactions| reactions.groups.len()).sum();
     let mut authors: Vec<(i64, String)> = rows.iter().map(|row| (row.channel_id, row.user_id.clone())).collect();
     authors.sort_unstable();
     authors.dedup();
@@ -192,12 +199,17 @@ pub async fn messages(
         async {
             match &quoted_ids[..] {
                 [] => Ok(Vec::new()),
-                ids => ctx.store.messages_seen_by(options.reader, ids).await,
+                ids => {
+                    let most = limits::ANSWER_QUOTES_BYTES_MAX;
+                    ctx.store.messages_seen_by(options.reader, ids, most).await.map(|quoted| quoted.messages)
+                }
             }
         },
         async {
             match options.viewer {
-                Some(viewer) if !with_reactions.is_empty() => ctx.store.own_reactions(&with_reactions, viewer).await,
+                Some(viewer) if !with_reactions.is_empty() => {
+                    ctx.store.own_reactions(&with_reactions, viewer, types).await
+                }
                 _ => Ok(Vec::new()),
             }
         },
@@ -213,7 +225,8 @@ pub async fn messages(
     let with_quotes = that_fit(rows.iter().rev().filter_map(quoted_by), bytes_max.min(limits::ANSWER_QUOTES_BYTES_MAX));
     let mut quotes: Vec<Option<&Message>> = rows.iter().map(quoted_by).collect();
     quotes.iter_mut().rev().filter(|quote| quote.is_some()).skip(with_quotes).for_each(|quote| *quote = None);
-    let named: Vec<String> = rows.iter().chain(quotes.iter().copied().flatten()).flat_map(people_of).collect();
+    let named = rows.iter().chain(quotes.iter().copied().flatten()).flat_map(people_of);
+    let named: Vec<String> = named.chain(own.iter().map(|reaction| reaction.user_id.clone())).collect();
     let people = People::load_within(ctx, named, bytes_max.min(limits::ANSWER_PEOPLE_BYTES_MAX)).await?;
     let memberships: HashMap<(i64, &str), &AuthorMembership> =
         memberships.iter().map(|member| ((member.channel_id, member.user_id.as_str()), member)).collect();
@@ -236,7 +249,7 @@ pub async fn messages(
             show_deleted: options.show_deleted,
         };
         shown.push(message(row, cid, &people, around, now));
-        rendered_bytes += row.text.len();
+        rendered_bytes += weight::message(row);
         if rendered_bytes > limits::RENDERED_BYTES_PER_TURN {
             rendered_bytes = 0;
             tokio::task::yield_now().await;

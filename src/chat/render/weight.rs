@@ -8,6 +8,8 @@ use crate::store::messages::Message;
 /// Keys, times and numbers of a message; the same of a user.
 const MESSAGE_FRAME: usize = 900;
 const USER_FRAME: usize = 400;
+/// A reaction without its user, type and data: times, and the id of its message.
+const REACTION_FRAME: usize = 220;
 
 /// What a message has of its own: everything but the data of the people around it, and the message that it quotes.
 pub fn message(row: &Message) -> usize {
@@ -19,7 +21,8 @@ pub fn message(row: &Message) -> usize {
             + data.mentioned_users.len() * USER_FRAME
     });
     let reactions = row.reactions.as_ref().map_or(0, |reactions| {
-        let groups = reactions.groups.keys().map(|kind| 200 + 3 * string(kind));
+        // With one of the reader's own.
+        let groups = reactions.groups.keys().map(|kind| 200 + 3 * string(kind) + REACTION_FRAME + string(kind));
         let latest = reactions.latest.iter().map(|one| 2 * USER_FRAME + string(&one.kind) + map(&one.custom));
         groups.sum::<usize>() + latest.sum::<usize>()
     });

@@ -16,8 +16,8 @@ use crate::limits;
 /// # Errors
 /// Postgres.
 pub async fn threads_of(ctx: &Ctx, caller: &Caller) -> Result<Vec<Shown>> {
-    let mut rows = ctx.store.threads_of(&caller.acting()?.id, limits::ROOM_LIST_MAX).await?;
-    let keys: Vec<i64> = rows.iter().map(|row| row.channel_id).collect();
+    let parents = ctx.store.threads_of(&caller.acting()?.id, limits::ROOM_LIST_MAX).await?;
+    let keys: Vec<i64> = parents.iter().map(|(key, _)| *key).collect();
     let mut cids = HashMap::new();
     for (key, channel) in ctx.caches.channels_by_keys(&keys).await? {
         let access = ChannelAccess::load(ctx, caller, channel).await?;
@@ -25,8 +25,7 @@ pub async fn threads_of(ctx: &Ctx, caller: &Caller) -> Result<Vec<Shown>> {
             cids.insert(key, access.cid().clone());
         }
     }
-    let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
-    let seen = visibility::find_all(ctx, caller, &ids).await?;
-    rows.retain(|row| cids.contains_key(&row.channel_id) && seen.iter().any(|seen| seen.id == row.id));
+    let ids: Vec<String> = parents.into_iter().filter(|(key, _)| cids.contains_key(key)).map(|(_, id)| id).collect();
+    let rows = visibility::find_all(ctx, caller, &ids).await?.messages;
     render::messages::messages(ctx, &rows, &cids, render::messages::Options::of(ctx, caller)).await
 }
