@@ -94,7 +94,7 @@ struct ToldMessage {
 #[derive(Deserialize)]
 struct Name {
     id: String,
-    created_at: Timestamp,
+    created_at: Option<Timestamp>,
 }
 
 /// The messages that the caller may see, by id.
@@ -103,7 +103,7 @@ struct Seen<'a>(HashMap<&'a str, &'a Message>);
 impl Seen<'_> {
     fn find(&self, channel: Option<i64>, name: &Name) -> Option<&Message> {
         let row = self.0.get(name.id.as_str()).copied();
-        row.filter(|row| Some(row.channel_id) == channel && row.created_at == name.created_at)
+        row.filter(|row| Some(row.channel_id) == channel && Some(row.created_at) == name.created_at)
     }
 }
 

@@ -87,12 +87,12 @@ impl Store {
             .await?;
         let mut write = self.write().await?;
         // Locked first: the end is looked up after whatever another node is reading now.
-        if let Some(position) = write.lock_log_cursor(reader).await? {
-            if write.is_to_come(position).await? {
-                tracing::info!(reader, "a reader of the log begins again: its place is from another database cluster");
-                let end = write.log_end().await?;
-                write.move_log_cursor(reader, end).await?;
-            }
+        if let Some(position) = write.lock_log_cursor(reader).await?
+            && write.is_to_come(position).await?
+        {
+            tracing::info!(reader, "a reader of the log begins again: its place is from another database cluster");
+            let end = write.log_end().await?;
+            write.move_log_cursor(reader, end).await?;
         }
         write.commit().await?;
         Ok(())

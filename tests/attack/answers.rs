@@ -197,7 +197,8 @@ async fn catching_up_has_a_size() {
     for statement in [
         "INSERT INTO events (channel_id, number, type, audience, body, created_at)
          SELECT h.channel_id, h.event_number + n, 'message.updated', 'channel', json_build_object('type', 'message.updated', 'message',
-             json_build_object('id', m.id, 'quoted_message', json_build_object('id', m.quoted_id)))::text, clock_timestamp()
+             json_build_object('id', m.id, 'created_at', m.created_at, 'quoted_message',
+                 json_build_object('id', m.quoted_id, 'created_at', m.created_at)))::text, clock_timestamp()
          FROM messages m JOIN channel_heads h USING (channel_id), generate_series(1, 900) n WHERE m.quoted_id IS NOT NULL",
         "INSERT INTO events (channel_id, number, type, audience, body, created_at)
          SELECT h.channel_id, h.event_number + n, 'wave', 'channel', json_build_object('type', 'wave', 'a', repeat('x', 60000))::text,

@@ -225,18 +225,20 @@ async fn failed_reads(app: &App) -> u64 {
 
 /// More statements than the pool has connections wait for a lock; their clients hang up, and the next one is served.
 async fn those_who_hang_up_hold_no_connection(app: &App) {
-    let ada = app.person("ada").await;
-    channel(app, "messaging:lobby", &["ada"]).await;
+    let [ada, grace] = app.people(["ada", "grace"]).await;
+    channel(app, "messaging:lobby", &["ada", "grace"]).await;
     let message = ada.say("messaging:lobby", "hello").await;
     let reactions = format!("/messages/{}/reactions", message["id"].as_str().unwrap());
-    // Now the node knows her membership, and asks for the list alone.
+    // Now the node knows their memberships, and asks for the list alone.
     ada.get(&reactions).await.ok();
+    grace.get(&reactions).await.ok();
     let mut database = app.database().await;
     let mut lock = database.begin().await.unwrap();
     sqlx::query("LOCK TABLE reactions").execute(&mut *lock).await.unwrap();
     let mut calls = tokio::task::JoinSet::new();
-    for _ in 0..4 {
-        let (client, reactions) = (ada.client.clone(), reactions.clone());
+    // One of them alone has not all connections.
+    for person in [&ada, &ada, &grace, &grace] {
+        let (client, reactions) = (person.client.clone(), reactions.clone());
         calls.spawn(async move {
             drop(client.call("GET".parse().unwrap(), &reactions, &[], None).await);
         });
