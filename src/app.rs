@@ -172,9 +172,12 @@ impl Node {
         tasks.restart("housekeeping", move || jobs::housekeeping::run(housekeeper.clone()));
         tasks.restart("push", move || jobs::push::run(pusher.clone()));
         if let Some(incoming) = incoming {
-            let (slow, waiting) = mpsc::channel(limits::BUS_QUEUE_MAX);
-            tasks.run("hearing", hear(ctx.clone(), incoming, slow));
-            tasks.run("catching up", catch_up(announcer.clone(), waiting));
+            let slow = (0..limits::CATCHING_UP_LANES).map(|_| {
+                let (slow, waiting) = mpsc::channel(limits::CATCHING_UP_WAITING_MAX);
+                tasks.run("catching up", catch_up(announcer.clone(), waiting));
+                slow
+            });
+            tasks.run("hearing", hear(ctx.clone(), incoming, slow.collect()));
         }
         let relay = Relay::new(store, realtime, announcer).await.map_err(|error| StartError(error.to_string()))?;
         tasks.run("relay", relay.run());
@@ -248,12 +251,12 @@ async fn open_store(config: &Config, address: &Address) -> Result<Store, StartEr
 }
 
 /// Takes what other nodes send. It waits for the node's own workers only.
-async fn hear(ctx: Arc<Ctx>, mut incoming: Incoming, slow: mpsc::Sender<Slow>) {
+async fn hear(ctx: Arc<Ctx>, mut incoming: Incoming, slow: Vec<mpsc::Sender<Slow>>) {
     while let Some((topic, payload)) = incoming.recv().await {
         if let Topic::Node(_) = topic {
             Remote::receive(&ctx.remote, &ctx.realtime, ctx.engine.bus.clone(), &payload);
         } else if let Some(event) = ctx.announcer.receive(topic, payload).await
-            && slow.try_send(event).is_err()
+            && slow[event.lane(slow.len())].try_send(event).is_err()
         {
             // The relay makes up for it.
             metrics::counter!("millrace_bus_dropped_total").increment(1);
@@ -261,7 +264,7 @@ async fn hear(ctx: Arc<Ctx>, mut incoming: Incoming, slow: mpsc::Sender<Slow>) {
     }
 }
 
-/// Does what takes longer, in the order in which it came.
+/// Does what takes longer, in the order in which it came: of each channel.
 async fn catch_up(announcer: Arc<Announcer>, mut waiting: mpsc::Receiver<Slow>) {
     while let Some(event) = waiting.recv().await {
         announcer.catch_up(event).await;

@@ -39,6 +39,8 @@ struct Work {
     /// In the lane of the asker's reads, from the first one on.
     reads: OnceCell<Place>,
     kept: Cell<Vec<Turn>>,
+    /// Has it the turn of a large answer?
+    answers: Cell<bool>,
 }
 
 /// Does work for somebody who is not known yet.
@@ -80,6 +82,20 @@ pub fn keep(turn: Turn) {
         work.kept.set(kept);
     };
     let _ = WORK.try_with(keep);
+}
+
+/// Waits for the turn to make a large answer, which lasts until the work is done. Work has one such turn, however much it answers.
+///
+/// # Errors
+/// Too many wait, or it took too long.
+pub async fn turn_to_answer(lanes: &Arc<Lanes>) -> Result<(), Crowded> {
+    let Some(asker) = current() else { return Ok(()) };
+    if WORK.try_with(|work| work.answers.replace(true)).unwrap_or(true) {
+        return Ok(());
+    }
+    keep(lanes.enter(Lane::Answers(asker)).await?);
+    keep(lanes.enter(Lane::AllAnswers).await?);
+    Ok(())
 }
 
 /// Waits until one of the asker's may read from the pool, and lets it until what is given back is dropped.

@@ -28,6 +28,9 @@ pub enum Lane {
     Reads(Asker),
     /// What somebody's filters have become.
     Filters(Asker),
+    /// Somebody's answers that are large, and everybody's.
+    Answers(Asker),
+    AllAnswers,
     /// Somebody's bodies that are not small, and everybody's.
     Bodies(Asker),
     AllBodies,
@@ -47,6 +50,8 @@ impl Lane {
             Self::Channel(_) | Self::New(_) => limits::CHANNEL_WRITERS_MAX,
             Self::Reads(_) => limits::READS_AT_ONCE_MAX,
             Self::Filters(_) => limits::FILTERS_AT_ONCE_MAX,
+            Self::Answers(_) => limits::LARGE_ANSWERS_AT_ONCE_MAX,
+            Self::AllAnswers => limits::LARGE_ANSWERS_MAX,
             Self::Bodies(_) => limits::LARGE_BODIES_AT_ONCE_MAX,
             Self::AllBodies => limits::LARGE_BODIES_MAX,
             Self::Uploads(_) => limits::UPLOADS_AT_ONCE_MAX,
@@ -63,8 +68,11 @@ impl Lane {
 
     /// How long somebody waits for a turn.
     fn patience(&self) -> Duration {
-        let is_upload = matches!(self, Self::Uploads(_) | Self::GuestUploads(_));
-        if is_upload { limits::UPLOAD_TIMEOUT } else { limits::LANE_WAIT }
+        match self {
+            Self::Uploads(_) | Self::GuestUploads(_) => limits::UPLOAD_TIMEOUT,
+            Self::Answers(_) | Self::AllAnswers => limits::LARGE_ANSWER_WAIT,
+            _ => limits::LANE_WAIT,
+        }
     }
 }
 

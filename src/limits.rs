@@ -22,6 +22,8 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 pub const UPLOAD_TIMEOUT: Duration = Duration::from_mins(5);
 /// Objects inside objects in a body. `serde_json` stops at 128 on its own; clients have no use for more than this.
 pub const JSON_DEPTH_MAX: usize = 32;
+/// Objects, lists and commas in a body, which says how many values there are: a hundred users with a hundred keys each.
+pub const JSON_MARKS_MAX: usize = 20_000;
 /// Guests that one address may make in a minute: a classroom behind one router, not a script.
 pub const GUESTS_PER_ADDRESS: u64 = 100;
 /// What an error says, and with it what it repeats of the request.
@@ -178,6 +180,13 @@ pub const FILTERS_AT_ONCE_MAX: usize = 1;
 pub const FILTER_PLACES_MAX: usize = 32;
 /// How long a filter is tried before it counts as slow. Most take milliseconds.
 pub const FILTER_TRIAL: Duration = Duration::from_millis(250);
+/// Answers with more messages, or more members, take turns: in memory they are far larger than as text.
+pub const ANSWER_ROWS_SMALL: i64 = 100;
+/// Such answers of one asker that are made at the same time, and of all askers of a node.
+pub const LARGE_ANSWERS_AT_ONCE_MAX: usize = 1;
+pub const LARGE_ANSWERS_MAX: usize = 8;
+/// How long one waits for its turn: when everybody comes back at once, all are served.
+pub const LARGE_ANSWER_WAIT: Duration = Duration::from_secs(20);
 /// Larger bodies take turns. Whoever has shown no token sends no larger ones.
 pub const SMALL_BODY_BYTES_MAX: usize = 64 * 1024;
 /// Larger bodies of one asker that are read or worked on at the same time: each takes a megabyte, and what it is read into more.
@@ -268,6 +277,11 @@ pub const RATE_LIMIT_KEYS_MAX: usize = 100_000;
 pub const PRESENCE_LIFE: Duration = Duration::from_mins(1);
 /// Payload of one message on the bus.
 pub const BUS_PAYLOAD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Events that take longer to hear are heard so many at a time, those of one channel one after the other: what is new on a node waits for
+/// Redis, and others do not wait for that.
+pub const CATCHING_UP_LANES: usize = 32;
+/// Those of one lane that may wait. More are left to the relay.
+pub const CATCHING_UP_WAITING_MAX: usize = 4_096;
 /// Messages that may wait to be published.
 pub const BUS_QUEUE_MAX: usize = 65_536;
 /// Notes that one node keeps without Redis, all together; the oldest make room.
@@ -348,7 +362,7 @@ pub const ATTACHMENTS_MAX: usize = 30;
 pub const MESSAGE_BYTES_MAX: usize = 32 * 1024;
 /// Values in the JSON of a message, those inside of others too: 30 attachments with dozens of fields each. In memory a value
 /// takes as much as a line of text, however short it is written.
-pub const MESSAGE_VALUES_MAX: usize = 2_000;
+pub const MESSAGE_VALUES_MAX: usize = 1_000;
 /// HTML of one message, in bytes of JSON. A text of 5,000 characters of three bytes has it.
 pub const HTML_BYTES_MAX: usize = 16 * 1024;
 pub const MENTIONS_MAX: usize = 25;

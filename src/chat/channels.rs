@@ -20,9 +20,9 @@ use crate::chat::custom;
 use crate::chat::render::{self, People};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
-use crate::limits;
 use crate::store::ChannelWrite;
 use crate::store::write::Head;
+use crate::{asker, limits};
 
 /// An event that carries the whole channel; `people` has those whom it names.
 pub(in crate::chat) fn event_with_channel(
@@ -50,7 +50,8 @@ pub(in crate::chat) async fn lock(
 ) -> Result<Option<ChannelWrite>> {
     People::for_event(ctx, render::channels::people_of(&access.channel).chain(named)).await?;
     let turn = ctx.store.turn_to_write(access.key()).await?;
-    access.check_again(ctx).await?;
+    // Others wait for this turn: it waits for none of the asker's own.
+    asker::for_everybody(access.check_again(ctx)).await?;
     Ok(ctx.store.write_channel(access.key(), turn).await?)
 }
 

@@ -41,6 +41,13 @@ pub struct Left {
 #[derive(Debug)]
 pub struct Slow(Topic, Event);
 
+impl Slow {
+    /// In which of so many lanes it waits: those of one channel are heard in their order.
+    pub fn lane(&self, lanes: usize) -> usize {
+        self.1.channel_id.map_or(0, |channel| channel.unsigned_abs() as usize % lanes)
+    }
+}
+
 fn is_slow(event: &Event) -> bool {
     matches!(event.touches(), Some(Touched::Membership(..) | Touched::App))
         || matches!(event.kind.as_str(), "notification.added_to_channel" | "notification.invited")
@@ -201,6 +208,7 @@ impl Announcer {
     pub async fn settle(&self, entry: &LogEntry) {
         let event = unheard(entry);
         if let (Some(channel), Some(user)) = (entry.channel_id, &entry.subject)
+            && matches!(&*entry.kind, "member.added" | "member.removed")
             && self.realtime.is_here(user)
         {
             match (&*entry.kind, self.caches.membership(channel, user).await) {

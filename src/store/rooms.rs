@@ -53,23 +53,6 @@ impl Store {
         Ok(())
     }
 
-    /// Has somebody else removed any of these users from the channel?
-    ///
-    /// # Errors
-    /// Postgres.
-    pub async fn are_shut_out(&self, channel_id: i64, user_ids: &[String]) -> Result<bool> {
-        if user_ids.is_empty() {
-            return Ok(false);
-        }
-        let shut_out =
-            sqlx::query_scalar("SELECT EXISTS (SELECT FROM shut_out WHERE channel_id = $1 AND user_id = ANY ($2))")
-                .bind(channel_id)
-                .bind(user_ids)
-                .fetch_one(self.pool())
-                .await?;
-        Ok(shut_out)
-    }
-
     /// Keeps a thing, and of its owner's others of the kind only the newest: `most` all in all.
     ///
     /// # Errors
@@ -128,7 +111,7 @@ impl Store {
     /// # Errors
     /// Postgres.
     pub async fn delete_thing(&self, id: i64) -> Result<()> {
-        sqlx::query("DELETE FROM room_things WHERE id = $1 OR about = $1::text")
+        sqlx::query("DELETE FROM room_things WHERE id = $1 OR (kind = 'poll_option' AND about = $1::text)")
             .bind(id)
             .execute(self.change())
             .await?;
@@ -153,6 +136,24 @@ impl Store {
 }
 
 impl ChannelWrite {
+    /// Has somebody else removed any of these users from the channel?
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn are_shut_out(&mut self, user_ids: &[String]) -> Result<bool> {
+        if user_ids.is_empty() {
+            return Ok(false);
+        }
+        let id = self.head.channel_id;
+        let shut_out =
+            sqlx::query_scalar("SELECT EXISTS (SELECT FROM shut_out WHERE channel_id = $1 AND user_id = ANY ($2))")
+                .bind(id)
+                .bind(user_ids)
+                .fetch_one(self.connection())
+                .await?;
+        Ok(shut_out)
+    }
+
     /// Users who were removed by others do not come back by themselves.
     ///
     /// # Errors

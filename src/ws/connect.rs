@@ -25,9 +25,8 @@ use super::connection::{self, Attendance, Listener, SharedSocket};
 use super::frame::{Decoder, Incoming};
 use super::queue::SocketQueue;
 use crate::access::Caller;
-use crate::access::caller::check_revoked;
 use crate::asker::{self, Asker};
-use crate::chat::users::connect::{check_active, connected, connecting_user};
+use crate::chat::users::connect::{connected, connecting_user, still_welcome};
 use crate::chat::users::full::own_user;
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
@@ -144,9 +143,7 @@ async fn enter(ctx: &Arc<Ctx>, request: &Parts) -> Result<Visitor> {
             if named.is_some_and(|named| named != id) {
                 return Err(Error::new(Kind::Authentication, "the token is for another user"));
             }
-            let user = connecting_user(ctx, &id, details).await?;
-            check_active(&user)?;
-            check_revoked(ctx, &user, claims.iat)?;
+            let user = connecting_user(ctx, &id, details, claims.iat).await?;
             Visitor { caller: Caller::client(user), token_issued_at: claims.iat, token_expires_at: claims.exp }
         }
     };
@@ -214,6 +211,10 @@ async fn greet(ctx: &Arc<Ctx>, queue: &Arc<SocketQueue>, visitor: Visitor) -> Re
     let enter = async {
         // In, and then read: what happens from here on waits behind the first frame.
         connected(ctx, connection.clone(), user).await?;
+        // Whoever closes doors looks at those who are in: what was taken before that has to be seen here.
+        if connection.counts_as_presence {
+            still_welcome(ctx, &connection).await?;
+        }
         first_frame(ctx, &connection, user).await
     };
     let frame = tokio::time::timeout(limits::REQUEST_TIMEOUT, enter).await;

@@ -25,7 +25,7 @@ use super::frame::Decoder;
 use super::queue::SocketQueue;
 use crate::access::Caller;
 use crate::asker::{self, Asker};
-use crate::chat::users::connect::{connected, connecting_user};
+use crate::chat::users::connect::{connected, connecting_user, still_welcome};
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::http::extract::query_param;
@@ -80,7 +80,7 @@ async fn visitor(ctx: &Arc<Ctx>, parts: &Parts) -> Result<Visitor> {
         Ok(known) => known,
         // In development; pages of others do not come this far (http/middleware/own_machine.rs).
         Err(error) if error.kind.entry().status == 401 && ctx.config.rooms.anonymous => {
-            (Box::pin(connecting_user(ctx, ANONYMOUS, None)).await?, TokenTimes::default())
+            (Box::pin(connecting_user(ctx, ANONYMOUS, None, Some(i64::MAX))).await?, TokenTimes::default())
         }
         Err(error) => return Err(error),
     };
@@ -133,6 +133,8 @@ async fn attend(
     });
     let _attendance = Attendance { ctx: ctx.clone(), connection: connection.clone() };
     asker::on_behalf(asker.clone(), connected(ctx, connection.clone(), &user)).await?;
+    // Whoever closes doors looks at those who are in: what was taken before that has to be seen here.
+    still_welcome(ctx, &connection).await?;
     renew_session(ctx, session, &user.id).await;
     let caller = Caller::client(user.clone());
     let mut listener = RoomListener::new(ctx.clone(), connection.clone(), caller, asker.clone(), room.clone());

@@ -371,6 +371,34 @@ async fn whoever_was_removed_stays_out_of_an_open_room(app: &App) {
     assert_eq!(get(app, "/api/rooms/general/messages/", &mallory).await.status, 200);
 }
 
+/// A channel that is named by its members is theirs, whatever else is said of it.
+async fn a_conversation_is_no_open_room(app: &App) {
+    let [ada, _grace, eve] = app.people(["ada", "grace", "eve"]).await;
+    let data = json!({"members": ["ada", "grace"], "open_room": true});
+    let made = ada.post("/channels/messaging/query", json!({"data": data})).await.ok();
+    let cid = made["channel"]["cid"].as_str().unwrap();
+    let token = user_token(API_SECRET, &eve.id);
+    assert_eq!(get(app, &format!("/api/rooms/{cid}/messages/"), &token).await.status, 403);
+    assert_eq!(app.ask("SELECT user_id FROM members WHERE user_id = 'eve'").await, [""; 0]);
+}
+
+/// What one person keeps is no reason to take away what others keep.
+async fn a_poll_takes_its_options_along_and_nothing_else(app: &App) {
+    let [ada, eve] = app.people(["ada", "eve"]).await;
+    channel(app, "messaging:lobby", &["ada", "eve"]).await;
+    let (hers, its) = (user_token(API_SECRET, &ada.id), user_token(API_SECRET, &eve.id));
+    let post = async |path: String, token: &str, body: Value| {
+        let request = reqwest::Client::new().post(format!("{}{path}", app.base(0))).bearer_auth(token).json(&body);
+        app.stranger().client.send(request).await.unwrap()
+    };
+    let poll = post("/api/polls/".into(), &its, json!({"question": "who?"})).await;
+    let id = poll.body["poll"]["id"].as_str().unwrap().to_owned();
+    eve.post("/channels/messaging/lobby/message", json!({"message": {"id": id, "text": "flag me"}})).await.ok();
+    assert!(post(format!("/api/messages/{id}/flag/"), &hers, json!({})).await.is_success());
+    assert!(rooms(app, Method::DELETE, &format!("/api/polls/{id}/"), &its, &[]).await.is_success());
+    assert_eq!(app.ask("SELECT kind FROM room_things").await, ["flag"]);
+}
+
 /// A socket that was made to stop hearing a room hears it again when it asks again.
 async fn a_room_is_heard_again(app: &App) {
     let [host, ada] = app.people(["host", "ada"]).await;
@@ -561,6 +589,8 @@ with_rooms!(
     a_disabled_room_takes_nobody_in,
     a_restored_message_is_its_authors_to_say,
     whoever_was_removed_stays_out_of_an_open_room,
+    a_conversation_is_no_open_room,
+    a_poll_takes_its_options_along_and_nothing_else,
     a_room_is_heard_again,
     an_editing_state_is_no_message,
     a_host_that_is_a_name_is_not_believed,

@@ -2,7 +2,7 @@
 
 use millrace::events::Event;
 use serde_json::{Value, json};
-use testkit::app::API_SECRET;
+use testkit::app::{API_KEY, API_SECRET};
 use testkit::client::{Socket, sign};
 use testkit::{App, Engine, PATIENCE, Person, on_both_engines};
 use tokio::time::timeout;
@@ -114,6 +114,25 @@ async fn what_a_get_hides_no_other_door_shows(app: &App) {
             assert!(*way == "deleted" || !reply.answer.is_success(), "{door} answered {}", reply.answer.text);
         }
     }
+}
+
+/// A token that means nothing any more changes nothing on its way out.
+async fn a_revoked_token_writes_no_details(app: &App) {
+    app.person("ada").await;
+    let now = app.clock.now().seconds();
+    let token = sign(API_SECRET, &json!({"user_id": "ada", "iat": now - 60}));
+    let revoked = json!({"revoke_tokens_issued_before": app.clock.now()});
+    app.server().patch("/users", json!({"users": [{"id": "ada", "set": revoked}]})).await.ok();
+    let connect = json!({"user_id": "ada", "user_details": {"id": "ada", "name": "taken", "motto": "mine"}});
+    let url = format!(
+        "{}/connect?api_key={API_KEY}&stream-auth-type=jwt&authorization={token}&json={}",
+        app.base(0).replacen("http", "ws", 1),
+        percent_encoding::utf8_percent_encode(&connect.to_string(), percent_encoding::NON_ALPHANUMERIC)
+    );
+    let mut socket = Socket::dial(&url, &[]).await.unwrap();
+    let first = timeout(PATIENCE, socket.next()).await.unwrap().unwrap();
+    assert_eq!(first["error"]["code"], 40, "{first:#}");
+    assert_eq!(app.ask("SELECT coalesce(name, '') || custom::text FROM users WHERE id = 'ada'").await, ["{}"]);
 }
 
 /// What somebody may see who quotes it, others may not.
@@ -405,6 +424,7 @@ async fn a_room_asks_who_speaks_each_time() {
 }
 
 on_both_engines!(
+    a_revoked_token_writes_no_details,
     what_a_get_hides_no_other_door_shows,
     an_event_quotes_only_what_all_may_see,
     a_late_commit_is_told,

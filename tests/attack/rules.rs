@@ -207,7 +207,35 @@ async fn slow_mode_does_not_wait_for_the_future(app: &App) {
     ada.post("/channels/messaging/lobby/message", again).await.ok();
 }
 
+/// What is for some is told to them, also where it goes along with a change.
+async fn a_restricted_message_along_is_restricted(app: &App) {
+    let [_ada, grace, _linus] = app.people(["ada", "grace", "linus"]).await;
+    channel(app, "messaging:lobby", &["ada", "grace", "linus"]).await;
+    let mut ear = grace.listen().await;
+    watch(&grace, "messaging:lobby").await;
+    let message = json!({"text": "the secret text", "user_id": "ada", "restricted_visibility": ["linus"]});
+    let change = json!({"data": {"name": "Lobby"}, "message": message});
+    app.server().post("/channels/messaging/lobby", change).await.ok();
+    let updated = ear.hear("channel.updated").await;
+    assert!(!updated.to_string().contains("the secret text"), "{updated:#}");
+}
+
+/// Whom one removes has a name that can be one.
+async fn names_of_the_removed_are_names(app: &App) {
+    let ada = app.person("ada").await;
+    channel(app, "messaging:lobby", &["ada"]).await;
+    for odd in ["x".repeat(3_000), "a\u{1}".to_owned()] {
+        let remove = json!({"remove_members": [odd]});
+        assert_eq!(app.server().post("/channels/messaging/lobby", remove).await.refused(), (400, 4));
+    }
+    app.server().post("/channels/messaging/lobby", json!({"remove_members": ["nobody"]})).await.ok();
+    ada.get("/unread").await.ok();
+    assert!(app.ask("SELECT user_id FROM shut_out").await.is_empty());
+}
+
 on_both_engines!(
+    a_restricted_message_along_is_restricted,
+    names_of_the_removed_are_names,
     leaving_lifts_nothing,
     history_is_hidden_from_moderators_and_from_those_who_come_back,
     slow_mode_does_not_wait_for_the_future,

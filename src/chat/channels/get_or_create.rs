@@ -132,11 +132,7 @@ fn is_named(caller: &Caller, cid: &Cid, members: &[MemberRequest]) -> bool {
 /// Who has left a channel that is named by its members comes back by naming them, as nobody else could take the place. Whom a
 /// server removed waits until somebody adds it.
 async fn rejoin(ctx: &Ctx, caller: &Caller, channel: Arc<LoadedChannel>, refusal: Error) -> Result<Arc<LoadedChannel>> {
-    let user = caller.acting()?.id.clone();
-    if channel.row.disabled || ctx.store.are_shut_out(channel.row.id, std::slice::from_ref(&user)).await? {
-        return Err(refusal);
-    }
-    change::come_in(ctx, caller, &channel).await?;
+    change::come_in(ctx, caller, &channel, refusal).await?;
     Ok(access::channel(ctx, caller, &channel.row.cid, Action::ReadChannel).await?.channel)
 }
 

@@ -15,13 +15,14 @@ use crate::chat::drafts;
 use crate::chat::render::messages::that_fit;
 use crate::chat::render::{self, People};
 use crate::ctx::Ctx;
-use crate::error::Result;
-use crate::limits;
+use crate::error::{Error, Kind, Result};
+use crate::lanes::Crowded;
 use crate::store::members::{Member, MemberPage};
 use crate::store::messages::{LatestOf, Message};
 use crate::store::mutes::ChannelMute;
 use crate::store::unread::ReadState;
 use crate::store::write::Head;
+use crate::{asker, limits};
 
 /// How much of each channel to load.
 #[derive(Clone, Copy, Debug)]
@@ -48,8 +49,17 @@ pub async fn states(
     if channels.is_empty() {
         return Ok(Vec::new());
     }
+    let rows = wanted.messages.max(wanted.members.limit) * channels.len() as i64;
+    if !wanted.bare && rows > limits::ANSWER_ROWS_SMALL {
+        asker::turn_to_answer(&ctx.lanes).await.map_err(crowded)?;
+    }
     let mut loaded = load(ctx, caller, channels, wanted).await?;
     Ok(channels.iter().map(|channel| loaded.state(ctx, caller, channel)).collect())
+}
+
+/// An answer whose turn does not come.
+pub(in crate::chat) fn crowded(_: Crowded) -> Error {
+    Error::new(Kind::RateLimited, "too many large answers at once: wait for those that are being made")
 }
 
 /// Everything about the channels, by key.

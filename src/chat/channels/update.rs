@@ -12,6 +12,7 @@ use wire::message::{Message as ShownMessage, MessageRequest, MessageType};
 use super::get_or_create::distinct_cid;
 use super::{check_own_team, checked_overrides, checked_tags, checked_team, event_with_channel, lock, people_at_hand};
 use crate::access::caches::LoadedChannel;
+use crate::access::caller::check_user_id;
 use crate::access::{self, Action, Caller, ChannelAccess};
 use crate::chat::members::change::{self, MEMBER_ROLE, MODERATOR_ROLE, NewMember};
 use crate::chat::messages::draft::Draft;
@@ -55,15 +56,14 @@ pub async fn update_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, request: Upda
     let demoted = roles(request.demote_moderators, Some(MEMBER_ROLE))?;
     let assigned = roles(request.assign_roles, None)?;
     let removed: Vec<String> = request.remove_members.into_iter().map(|member| member.into_parts().0).collect();
+    removed.iter().try_for_each(|id| check_user_id(id))?;
     if removed.len() > limits::MEMBERS_PER_CALL_MAX {
         return Err(Error::input(format!("at most {} members can be named in one call", limits::MEMBERS_PER_CALL_MAX)));
     }
     let joining: Vec<String> =
         added.iter().map(|member| &member.user_id).chain(moderators.iter().map(|(id, _)| id)).cloned().collect();
     change::check_users_exist(ctx, joining.iter().map(String::as_str)).await?;
-    if !access.allows(Action::UpdateChannelMembers) && ctx.store.are_shut_out(access.key(), &joining).await? {
-        return Err(Error::not_allowed("who has been removed is added by those who may change the members"));
-    }
+    let known = ctx.caches.users(&removed).await?;
     let mut draft = parse_message(ctx, caller, &access, request.message).await?;
 
     let named: Vec<String> = added
@@ -76,6 +76,9 @@ pub async fn update_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, request: Upda
         .collect();
     let missing = || Error::not_found(format!("Can't find channel with id {cid}"));
     let mut write = lock(ctx, &access, named).await?.ok_or_else(missing)?;
+    if !access.allows(Action::UpdateChannelMembers) && write.are_shut_out(&joining).await? {
+        return Err(Error::not_allowed("who has been removed is added by those who may change the members"));
+    }
     if cid.is_distinct() && !joining.is_empty() {
         check_named(cid, &write.member_ids().await?, &joining)?;
     }
@@ -112,7 +115,8 @@ pub async fn update_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, request: Upda
     let is_other = |id: &String| caller.user_id() != Some(id);
     let joined = added.into_iter().map(|member| member.user_id).chain(moderators.into_iter().map(|(id, _)| id));
     write.let_in(&joined.filter(is_other).collect::<Vec<_>>()).await?;
-    write.shut_out(&removed.into_iter().filter(is_other).collect::<Vec<_>>()).await?;
+    let shut_out = removed.into_iter().filter(|id| is_other(id) && known.contains_key(id));
+    write.shut_out(&shut_out.collect::<Vec<_>>()).await?;
     if more != 0 {
         let row = write.change_member_count(more).await?;
         channel = Arc::new(LoadedChannel::new(row, &ctx.caches.app()));
@@ -404,6 +408,8 @@ async fn tell_updated(
 ) -> Result<()> {
     let people = people_at_hand(ctx, write, channel, caller.user_id().map(Into::into)).await?;
     let mut event = event_with_channel("channel.updated", channel, &write.head, &people, write.now());
+    // The event is for everybody: what is not is told by its own.
+    let message = message.filter(|message| !message.shadowed && message.restricted_visibility.is_empty());
     event.message_id = message.as_ref().map(|message| message.id.clone());
     event.message = message;
     event.user = caller.user_id().map(|id| people.get(id));

@@ -178,16 +178,20 @@ pub async fn add(
     Ok(added)
 }
 
-/// Makes the caller a member of a channel that lets it in.
+/// Makes the caller a member of a channel that lets it in, unless others have removed it from there.
 ///
 /// # Errors
-/// The channel is gone.
-pub async fn come_in(ctx: &Ctx, caller: &Caller, channel: &Arc<LoadedChannel>) -> Result<()> {
+/// The channel is gone; `refusal` where it lets nobody in, or not this one.
+pub async fn come_in(ctx: &Ctx, caller: &Caller, channel: &Arc<LoadedChannel>, refusal: Error) -> Result<()> {
     let user = caller.acting()?.id.clone();
     let itself = NewMember::from_requests(caller, vec![MemberRequest::Id(user.clone())], None)?;
     let missing = || Error::not_found(format!("Can't find channel with id {}", channel.row.cid));
     let access = ChannelAccess::load(ctx, caller, channel.clone()).await?;
-    let mut write = lock(ctx, &access, [user]).await?.ok_or_else(missing)?;
+    let mut write = lock(ctx, &access, [user.clone()]).await?.ok_or_else(missing)?;
+    // Under the lock: whoever comes and goes all the time is not removed in between.
+    if write.channel().await?.disabled || write.are_shut_out(&[user]).await? {
+        return Err(refusal);
+    }
     let more = add(ctx, &mut write, channel, &itself, Joining::ByItself).await?;
     if more != 0 {
         write.change_member_count(more).await?;

@@ -8,12 +8,13 @@ use wire::message::{Message as Shown, MessagePage, MessageWithChannel};
 use super::load;
 use super::visibility::{self, floor_seq};
 use crate::access::{self, Action, Caller, ChannelAccess};
+use crate::chat::channels::state::crowded;
 use crate::chat::render::messages::{Options, that_fit};
 use crate::chat::render::{self, People};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
-use crate::limits;
 use crate::store::messages::{Bound, HistoryPage, Message};
+use crate::{asker, limits};
 
 /// One message, with its channel.
 ///
@@ -70,6 +71,9 @@ pub async fn channel_page(
     page: &MessagePage,
 ) -> Result<Vec<Shown>> {
     let page = history_page(ctx, access, caller, page).await?;
+    if page.limit > limits::ANSWER_ROWS_SMALL {
+        asker::turn_to_answer(&ctx.lanes).await.map_err(crowded)?;
+    }
     let mut rows = ctx.store.history(access.key(), &page).await?;
     shorten(&mut rows, page.bound);
     let cids = HashMap::from([(access.key(), access.cid().clone())]);

@@ -22,11 +22,17 @@ use crate::store::users::User;
 ///
 /// # Errors
 /// The user is deleted or deactivated, or the data is refused.
-pub async fn connecting_user(ctx: &Ctx, user_id: &str, details: Option<UserRequest>) -> Result<Arc<User>> {
+pub async fn connecting_user(
+    ctx: &Ctx,
+    user_id: &str,
+    details: Option<UserRequest>,
+    issued_at: Option<i64>,
+) -> Result<Arc<User>> {
     let now = ctx.clock.now();
     let known = ctx.caches.user(user_id).await?;
     if let Some(user) = &known {
         check_active(user)?;
+        check_revoked(ctx, user, issued_at)?;
         let mut changed = (**user).clone();
         if let Some(details) = details.clone() {
             change::merge(&mut changed, details)?;
@@ -41,6 +47,7 @@ pub async fn connecting_user(ctx: &Ctx, user_id: &str, details: Option<UserReque
     let existed = existing.is_some();
     let mut row = existing.unwrap_or_else(|| User::new(user_id, USER_ROLE, now));
     check_active(&row)?;
+    check_revoked(ctx, &row, issued_at)?;
     if let Some(details) = details {
         change::merge(&mut row, details)?;
     }

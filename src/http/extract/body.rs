@@ -84,6 +84,9 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     if shape.depth > limits::JSON_DEPTH_MAX {
         return Err(Error::input(format!("the body is nested more than {} levels deep", limits::JSON_DEPTH_MAX)));
     }
+    if shape.marks > limits::JSON_MARKS_MAX {
+        return Err(Error::input("the body has too many values"));
+    }
     if shape.has_nul {
         return Err(Error::input("a text contains a NUL (\\u0000)"));
     }
@@ -95,6 +98,8 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
 struct Shape {
     /// How deep objects and lists are nested.
     depth: usize,
+    /// Objects, lists, and commas between what is in them: values take far more memory than the text that they are read from.
+    marks: usize,
     /// Postgres has no place for a NUL in a text.
     has_nul: bool,
 }
@@ -111,7 +116,9 @@ impl Shape {
                 }
                 b'\\' if in_text => escaped = true,
                 b'"' => in_text = !in_text,
+                b',' if !in_text => shape.marks += 1,
                 b'{' | b'[' if !in_text => {
+                    shape.marks += 1;
                     depth += 1;
                     shape.depth = shape.depth.max(depth);
                 }

@@ -114,7 +114,7 @@ async fn user_named(ctx: &Ctx, id: Option<&str>, claims: &Claims) -> Result<Arc<
     check_user_id(id).map_err(|error| Error::new(Kind::Authentication, error.message))?;
     let user = match ctx.caches.user(id).await? {
         Some(user) => user,
-        None => Box::pin(connecting_user(ctx, id, None)).await?,
+        None => Box::pin(connecting_user(ctx, id, None, claims.iat)).await?,
     };
     check_active(&user)?;
     check_revoked(ctx, &user, claims.iat)?;

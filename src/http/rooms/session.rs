@@ -123,7 +123,7 @@ pub async fn sync_user(
         }
     }
     let details: UserRequest = serde_json::from_value(details)?;
-    let user = Box::pin(connecting_user(&ctx, &auth.user.id, Some(details))).await?;
+    let user = Box::pin(connecting_user(&ctx, &auth.user.id, Some(details), auth.issued_at())).await?;
     Ok(Json(shape::user(&user)))
 }
 
