@@ -362,7 +362,7 @@ pub const ATTACHMENTS_MAX: usize = 30;
 pub const MESSAGE_BYTES_MAX: usize = 32 * 1024;
 /// Values in the JSON of a message, those inside of others too: 30 attachments with dozens of fields each. In memory a value
 /// takes as much as a line of text, however short it is written.
-pub const MESSAGE_VALUES_MAX: usize = 1_000;
+pub const MESSAGE_VALUES_MAX: usize = 2_000;
 /// HTML of one message, in bytes of JSON. A text of 5,000 characters of three bytes has it.
 pub const HTML_BYTES_MAX: usize = 16 * 1024;
 pub const MENTIONS_MAX: usize = 25;
