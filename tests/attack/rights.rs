@@ -2,11 +2,13 @@
 
 use millrace::events::Event;
 use serde_json::{Value, json};
+use sqlx::Connection;
 use testkit::app::{API_KEY, API_SECRET};
 use testkit::client::{Socket, sign};
 use testkit::{App, Engine, PATIENCE, Person, on_both_engines};
 use tokio::time::timeout;
 
+use crate::halfway::until_wait_for_a_lock;
 use crate::{channel, path, watch};
 
 /// What nobody is to read who may not.
@@ -133,6 +135,27 @@ async fn a_revoked_token_writes_no_details(app: &App) {
     let first = timeout(PATIENCE, socket.next()).await.unwrap().unwrap();
     assert_eq!(first["error"]["code"], 40, "{first:#}");
     assert_eq!(app.ask("SELECT coalesce(name, '') || custom::text FROM users WHERE id = 'ada'").await, ["{}"]);
+}
+
+/// Whoever closes doors looks at those who are in. Who comes in at that moment is looked at too.
+async fn a_token_that_is_revoked_meanwhile_opens_nothing(app: &App) {
+    app.person("ada").await;
+    let token = sign(API_SECRET, &json!({"user_id": "ada", "iat": app.clock.now().seconds() - 60}));
+    let mut database = app.connect().await;
+    let mut holder = database.begin().await.unwrap();
+    sqlx::query("LOCK TABLE members").execute(&mut *holder).await.unwrap();
+    let connect = json!({"user_id": "ada"}).to_string();
+    let url = format!(
+        "{}/connect?api_key={API_KEY}&stream-auth-type=jwt&authorization={token}&json={}",
+        app.base(0).replacen("http", "ws", 1),
+        percent_encoding::utf8_percent_encode(&connect, percent_encoding::NON_ALPHANUMERIC)
+    );
+    let mut socket = Socket::dial(&url, &[]).await.unwrap();
+    until_wait_for_a_lock(app, "1").await;
+    app.server().patch("/app", json!({"revoke_tokens_issued_before": app.clock.now()})).await.ok();
+    holder.rollback().await.unwrap();
+    let first = timeout(PATIENCE, socket.next()).await.unwrap();
+    assert!(first.is_none_or(|frame| frame["error"]["code"] == 40));
 }
 
 /// What somebody may see who quotes it, others may not.
@@ -424,6 +447,7 @@ async fn a_room_asks_who_speaks_each_time() {
 }
 
 on_both_engines!(
+    a_token_that_is_revoked_meanwhile_opens_nothing,
     a_revoked_token_writes_no_details,
     what_a_get_hides_no_other_door_shows,
     an_event_quotes_only_what_all_may_see,
