@@ -1,7 +1,7 @@
 //! Who asks for what is being done.
 //!
-//! Nobody alone has all that everybody needs: of connections for reads, of filters, of uploads and of large bodies one asker has a
-//! share (lanes.rs, docs/adr/0019). The edges say who it is as soon as they know ([`tell`]), and whoever shares something out looks
+//! Nobody alone has all that everybody needs: of connections for reads, of filters, of uploads, of large bodies and answers one asker has
+//! a share (lanes.rs, docs/adr/0019). The edges say who it is as soon as they know ([`tell`]), and whoever shares something out looks
 //! here. What runs in a task of its own is done for everybody and has no asker.
 
 use std::cell::{Cell, OnceCell};
@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::error::{Error, Kind};
 use crate::lanes::{Crowded, Lane, Lanes, Place, Turn};
 
 tokio::task_local! {
@@ -87,14 +88,16 @@ pub fn keep(turn: Turn) {
 /// Waits for the turn to make a large answer, which lasts until the work is done. Work has one such turn, however much it answers.
 ///
 /// # Errors
-/// Too many wait, or it took too long.
-pub async fn turn_to_answer(lanes: &Arc<Lanes>) -> Result<(), Crowded> {
+/// Too many wait, or it took too long (9).
+pub async fn turn_to_answer(lanes: &Arc<Lanes>) -> Result<(), Error> {
     let Some(asker) = current() else { return Ok(()) };
     if WORK.try_with(|work| work.answers.replace(true)).unwrap_or(true) {
         return Ok(());
     }
-    keep(lanes.enter(Lane::Answers(asker)).await?);
-    keep(lanes.enter(Lane::AllAnswers).await?);
+    let crowded =
+        |_| Error::new(Kind::RateLimited, "too many large answers at once: wait for those that are being made");
+    keep(lanes.enter(Lane::Answers(asker)).await.map_err(crowded)?);
+    keep(lanes.enter(Lane::AllAnswers).await.map_err(crowded)?);
     Ok(())
 }
 
@@ -164,6 +167,21 @@ mod tests {
         };
         unknown(work).await;
         assert!(large().now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn large_answers_of_one_wait_for_each_other() {
+        let lanes: Arc<Lanes> = Arc::default();
+        let first = async {
+            // However much one request answers, it has one turn, and waits for no other.
+            turn_to_answer(&lanes).await.unwrap();
+            turn_to_answer(&lanes).await.unwrap();
+            assert!(on_behalf(Some(user("ada")), turn_to_answer(&lanes)).now_or_never().is_none());
+            assert!(on_behalf(Some(user("grace")), turn_to_answer(&lanes)).now_or_never().is_some());
+            assert!(on_behalf(None, turn_to_answer(&lanes)).now_or_never().is_some(), "a server");
+        };
+        on_behalf(Some(user("ada")), first).await;
+        assert!(on_behalf(Some(user("ada")), turn_to_answer(&lanes)).now_or_never().is_some());
     }
 
     #[tokio::test]

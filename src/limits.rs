@@ -281,7 +281,7 @@ pub const BUS_PAYLOAD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Redis, and others do not wait for that.
 pub const CATCHING_UP_LANES: usize = 32;
 /// Those of one lane that may wait. More are left to the relay.
-pub const CATCHING_UP_WAITING_MAX: usize = 4_096;
+pub const CATCHING_UP_WAITING_MAX: usize = 2_048;
 /// Messages that may wait to be published.
 pub const BUS_QUEUE_MAX: usize = 65_536;
 /// Notes that one node keeps without Redis, all together; the oldest make room.

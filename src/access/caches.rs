@@ -58,10 +58,12 @@ impl LoadedChannel {
         self.own_grants.as_ref().unwrap_or(&self.kind.grants)
     }
 
-    /// What decides who may do what here, beside its members and their users.
-    pub(super) fn rules(&self) -> impl PartialEq {
-        let Channel { frozen, disabled, created_by, deleted_at, .. } = &self.row;
-        (self.grants().clone(), *frozen, *disabled, created_by.clone(), deleted_at.is_some())
+    /// Does the same decide who may do what here, beside the members and their users?
+    pub(super) fn has_the_rules_of(&self, other: &Self) -> bool {
+        let settings = |channel: &Channel| (channel.frozen, channel.disabled, channel.deleted_at.is_some());
+        self.grants() == other.grants()
+            && settings(&self.row) == settings(&other.row)
+            && self.row.created_by == other.row.created_by
     }
 }
 
@@ -80,8 +82,8 @@ pub struct Membership {
 
 impl Membership {
     /// What decides what a member may do.
-    pub(super) fn rights(&self) -> impl PartialEq {
-        (self.channel_role.clone(), self.banned, self.shadow_banned, self.ban_expires)
+    pub(super) fn rights(&self) -> (&str, bool, bool, Option<Timestamp>) {
+        (&self.channel_role, self.banned, self.shadow_banned, self.ban_expires)
     }
 }
 

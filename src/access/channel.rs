@@ -120,7 +120,7 @@ impl ChannelAccess {
         let same = match channel {
             Some(channel) => {
                 let now = Self::load(ctx, &caller, channel).await?;
-                now.channel.rules() == self.channel.rules()
+                now.channel.has_the_rules_of(&self.channel)
                     && now.membership.as_deref().map(Membership::rights)
                         == self.membership.as_deref().map(Membership::rights)
                     && caller.has_the_rights_of(&self.caller)

@@ -12,7 +12,6 @@ use serde_json::value::RawValue;
 use wire::{Cid, Timestamp};
 
 use crate::access::{self, Action, Caller};
-use crate::chat::channels::state::crowded;
 use crate::chat::messages::visibility;
 use crate::chat::render::messages::{Options, messages};
 use crate::ctx::Ctx;
@@ -58,8 +57,7 @@ pub async fn missed_events(ctx: &Ctx, caller: &Caller, cids: &[String], since: T
             limits::SYNC_EVENTS_MAX
         ))
     };
-    asker::turn_to_answer(&ctx.lanes).await.map_err(crowded)?;
-    asker::turn_to_answer(&ctx.lanes).await.map_err(crowded)?;
+    asker::turn_to_answer(&ctx.lanes).await?;
     let events = ctx.store.channel_events_since(&keys, since, limits::SYNC_EVENTS_MAX, limits::ANSWER_BYTES_MAX);
     let events = events.await?.ok_or_else(too_many)?;
     let heard: Vec<Event> = events.into_iter().filter(|event| hears(event, caller)).collect();

@@ -9,7 +9,7 @@ use testkit::app::API_SECRET;
 use testkit::client::user_token;
 use testkit::{App, Engine, PATIENCE, Person, Proxy, services};
 
-use crate::identity::{get, room_socket};
+use crate::rooms::{get, room_socket};
 use crate::{channel, watch};
 
 /// Nodes that reach Redis through a proxy.

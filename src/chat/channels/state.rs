@@ -15,8 +15,7 @@ use crate::chat::drafts;
 use crate::chat::render::messages::that_fit;
 use crate::chat::render::{self, People};
 use crate::ctx::Ctx;
-use crate::error::{Error, Kind, Result};
-use crate::lanes::Crowded;
+use crate::error::Result;
 use crate::store::members::{Member, MemberPage};
 use crate::store::messages::{LatestOf, Message};
 use crate::store::mutes::ChannelMute;
@@ -51,15 +50,10 @@ pub async fn states(
     }
     let rows = wanted.messages.max(wanted.members.limit) * channels.len() as i64;
     if !wanted.bare && rows > limits::ANSWER_ROWS_SMALL {
-        asker::turn_to_answer(&ctx.lanes).await.map_err(crowded)?;
+        asker::turn_to_answer(&ctx.lanes).await?;
     }
     let mut loaded = load(ctx, caller, channels, wanted).await?;
     Ok(channels.iter().map(|channel| loaded.state(ctx, caller, channel)).collect())
-}
-
-/// An answer whose turn does not come.
-pub(in crate::chat) fn crowded(_: Crowded) -> Error {
-    Error::new(Kind::RateLimited, "too many large answers at once: wait for those that are being made")
 }
 
 /// Everything about the channels, by key.

@@ -56,10 +56,10 @@ pub async fn update_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, request: Upda
     let demoted = roles(request.demote_moderators, Some(MEMBER_ROLE))?;
     let assigned = roles(request.assign_roles, None)?;
     let removed: Vec<String> = request.remove_members.into_iter().map(|member| member.into_parts().0).collect();
-    removed.iter().try_for_each(|id| check_user_id(id))?;
     if removed.len() > limits::MEMBERS_PER_CALL_MAX {
         return Err(Error::input(format!("at most {} members can be named in one call", limits::MEMBERS_PER_CALL_MAX)));
     }
+    removed.iter().try_for_each(|id| check_user_id(id))?;
     let joining: Vec<String> =
         added.iter().map(|member| &member.user_id).chain(moderators.iter().map(|(id, _)| id)).cloned().collect();
     change::check_users_exist(ctx, joining.iter().map(String::as_str)).await?;

@@ -8,7 +8,6 @@ use wire::message::{Message as Shown, MessagePage, MessageWithChannel};
 use super::load;
 use super::visibility::{self, floor_seq};
 use crate::access::{self, Action, Caller, ChannelAccess};
-use crate::chat::channels::state::crowded;
 use crate::chat::render::messages::{Options, that_fit};
 use crate::chat::render::{self, People};
 use crate::ctx::Ctx;
@@ -71,9 +70,6 @@ pub async fn channel_page(
     page: &MessagePage,
 ) -> Result<Vec<Shown>> {
     let page = history_page(ctx, access, caller, page).await?;
-    if page.limit > limits::ANSWER_ROWS_SMALL {
-        asker::turn_to_answer(&ctx.lanes).await.map_err(crowded)?;
-    }
     let mut rows = ctx.store.history(access.key(), &page).await?;
     shorten(&mut rows, page.bound);
     let cids = HashMap::from([(access.key(), access.cid().clone())]);
@@ -128,8 +124,12 @@ async fn history_page<'a>(
     caller: &'a Caller,
     page: &MessagePage,
 ) -> Result<HistoryPage<'a>> {
+    let limit = checked_limit(page.limit, limits::MESSAGE_LIMIT_DEFAULT, limits::MESSAGE_LIMIT_MAX)?;
+    if limit > limits::ANSWER_ROWS_SMALL {
+        asker::turn_to_answer(&ctx.lanes).await?;
+    }
     Ok(HistoryPage {
-        limit: checked_limit(page.limit, limits::MESSAGE_LIMIT_DEFAULT, limits::MESSAGE_LIMIT_MAX)?,
+        limit,
         bound: bound(ctx, access, caller, page).await?,
         floor_seq: floor_seq(ctx, access).await?,
         viewer: caller.user_id().filter(|_| !access.is_unchecked()),
