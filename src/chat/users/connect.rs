@@ -133,28 +133,30 @@ pub async fn refresh_presence(ctx: &Arc<Ctx>) {
 }
 
 async fn settle_refreshed(ctx: &Ctx, Refreshed { unknown, offline, stopped }: Refreshed) {
+    let stopping = stopped.iter().map(|stopped| &stopped.user);
+    let ids: Vec<String> = unknown.online.iter().chain(&offline).chain(stopping).cloned().collect();
+    match ctx.caches.users(&ids).await {
+        Ok(users) => {
+            // Who has gone is told first: nothing finds them again.
+            for user in offline.iter().filter_map(|id| users.get(id)) {
+                tell_presence(ctx, user, false).await;
+            }
+            for Stopped { channel, user, watcher_count } in stopped {
+                if let Some(user) = users.get(&user) {
+                    watch::tell(ctx, "user.watching.stop", user, &Watched { channel, watcher_count }).await;
+                }
+            }
+            let online = unknown.online.iter().filter_map(|id| users.get(id));
+            stream::iter(online).for_each_concurrent(limits::REDIS_CALLS_MAX, |user| settle_online(ctx, user)).await;
+        }
+        Err(error) => tracing::warn!(?error, "nobody was told who has come and gone"),
+    }
     let watches = unknown.watching.into_iter();
     let watches = watches.flat_map(|(channel, users)| users.into_iter().map(move |user| (channel, user)));
     let settle = async |(channel, user): (i64, String)| {
         ctx.realtime.settle_watching(&user, &[channel], true).await;
     };
     stream::iter(watches).for_each_concurrent(limits::REDIS_CALLS_MAX, settle).await;
-    let stopping = stopped.iter().map(|stopped| &stopped.user);
-    let ids: Vec<String> = unknown.online.iter().chain(&offline).chain(stopping).cloned().collect();
-    let users = match ctx.caches.users(&ids).await {
-        Ok(users) => users,
-        Err(error) => return tracing::warn!(?error, "nobody was told who has come and gone"),
-    };
-    let online = unknown.online.iter().filter_map(|id| users.get(id));
-    stream::iter(online).for_each_concurrent(limits::REDIS_CALLS_MAX, |user| settle_online(ctx, user)).await;
-    for user in offline.iter().filter_map(|id| users.get(id)) {
-        tell_presence(ctx, user, false).await;
-    }
-    for Stopped { channel, user, watcher_count } in stopped {
-        if let Some(user) = users.get(&user) {
-            watch::tell(ctx, "user.watching.stop", user, &Watched { channel, watcher_count }).await;
-        }
-    }
 }
 
 /// Tells whether a user is here, and others if that changes whether the user is online.
