@@ -180,9 +180,20 @@ impl Worker {
                     if count == 0 {
                         return;
                     }
+                    self.gather(&mut inbox, &mut commands).await;
                     self.obey(&mut commands).await;
                 }
             }
+        }
+    }
+
+    /// Lets those speak who are about to: a round of writes costs nearly the same for one frame as for several.
+    async fn gather(&self, inbox: &mut mpsc::Receiver<Command>, commands: &mut Vec<Command>) {
+        tokio::task::yield_now().await;
+        while commands.len() < limits::FANOUT_BATCH_MAX
+            && let Ok(command) = inbox.try_recv()
+        {
+            commands.push(command);
         }
     }
 
