@@ -14,7 +14,7 @@ use super::{check_own_team, checked_overrides, checked_tags, checked_team, event
 use crate::access::caches::LoadedChannel;
 use crate::access::caller::check_user_id;
 use crate::access::{self, Action, Caller, ChannelAccess};
-use crate::chat::members::change::{self, MEMBER_ROLE, MODERATOR_ROLE, NewMember};
+use crate::chat::members::change::{self, Hiding, MODERATOR_ROLE, NewMember};
 use crate::chat::messages::draft::Draft;
 use crate::chat::messages::policy;
 use crate::chat::messages::send::{check_cooldown, new_message};
@@ -26,7 +26,7 @@ use crate::events::{Audience, Event};
 use crate::limits;
 use crate::store::ChannelWrite;
 use crate::store::channels::Channel;
-use crate::store::members::MemberPage;
+use crate::store::members::{MEMBER_ROLE, MemberPage};
 use crate::store::messages::Effects;
 
 /// What a change answers.
@@ -43,10 +43,11 @@ pub struct Updated {
 pub async fn update_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, request: UpdateChannelRequest) -> Result<Updated> {
     let access = access::channel(ctx, caller, cid, Action::ReadChannel).await?;
     check_allowed(caller, &access, &request)?;
-    let hide_before = match (request.hide_history_before, request.hide_history) {
-        (Some(before), _) => Some(before),
-        (None, Some(true)) => Some(wire::Timestamp::MAX),
-        _ => None,
+    let hiding = match (request.hide_history_before, request.hide_history) {
+        (Some(before), _) => Hiding::Before(before),
+        (None, Some(true)) => Hiding::Before(wire::Timestamp::MAX),
+        (None, Some(false)) if access.allows(Action::UpdateChannelMembers) => Hiding::Nothing,
+        _ => Hiding::AsBefore,
     };
     let added = NewMember::merged(
         NewMember::from_requests(caller, request.add_members, None)?,
@@ -96,14 +97,14 @@ pub async fn update_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, request: Upda
     row.filter_tags = checked_tags(row.filter_tags)?;
     let data_changed = row != before;
     if data_changed {
-        row = write.put_channel(&row).await?;
+        row = put(&mut write, &before, &row).await?;
     }
     let mut channel = Arc::new(LoadedChannel::new(row, &ctx.caches.app()));
-    let hide_before = hide_before.map(|before| before.min(write.now()));
-    let mut more = change::add(ctx, &mut write, &channel, &added, change::Joining::Added { hide_before }).await?;
-    more += change::assign(ctx, &mut write, &channel, &moderators, true, hide_before).await?;
-    change::assign(ctx, &mut write, &channel, &demoted, false, None).await?;
-    change::assign(ctx, &mut write, &channel, &assigned, false, None).await?;
+    let hiding = hiding.until(write.now());
+    let mut more = change::add(ctx, &mut write, &channel, &added, change::Joining::Added { hiding }).await?;
+    more += change::assign(ctx, &mut write, &channel, &moderators, true, hiding).await?;
+    change::assign(ctx, &mut write, &channel, &demoted, false, hiding).await?;
+    change::assign(ctx, &mut write, &channel, &assigned, false, hiding).await?;
     let answer = request.accept_invite == Some(true);
     if answer || request.reject_invite == Some(true) {
         let is_news = change::answer_invite(ctx, &mut write, &channel, &caller.acting()?.id, answer).await?;
@@ -157,13 +158,23 @@ pub async fn update_channel_partial(
     let missing = || Error::not_found(format!("Can't find channel with id {cid}"));
     let mut write = lock(ctx, &access, caller.user_id().map(Into::into)).await?.ok_or_else(missing)?;
     let mut row = write.channel().await?;
+    let before = row.clone();
     patch(&mut row, set, &request.unset, caller.is_server())?;
-    let row = write.put_channel(&row).await?;
+    let row = put(&mut write, &before, &row).await?;
     let channel = Arc::new(LoadedChannel::new(row, &ctx.caches.app()));
     tell_updated(ctx, caller, &mut write, &channel, None).await?;
     let head = write.head.clone();
     ctx.announcer.tell(write.commit().await?).await;
     updated(ctx, &access, &channel, &head, None).await
+}
+
+/// Writes the changed row. What decides who may do what takes rights away, or may.
+async fn put(write: &mut ChannelWrite, before: &Channel, row: &Channel) -> Result<Channel> {
+    let rules = |row: &Channel| (row.frozen, row.disabled, row.config_overrides.clone());
+    if rules(before) != rules(row) {
+        write.take_rights().await?;
+    }
+    Ok(write.put_channel(row).await?)
 }
 
 /// Nobody comes into a channel that is named by its members but those who were in it from the start.

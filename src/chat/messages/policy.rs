@@ -46,7 +46,7 @@ pub fn check_author(access: &ChannelAccess, caller: &Caller, now: Timestamp) -> 
     if caller.user().is_some_and(|user| user.is_banned(now)) {
         return Err(Error::not_allowed("you are banned"));
     }
-    if access.membership.as_ref().is_some_and(|member| member.is_banned(now)) {
+    if access.is_banned(now) {
         return Err(Error::not_allowed("you are banned from this channel"));
     }
     check_frozen(access)
@@ -119,6 +119,5 @@ pub fn needs_cooldown(access: &ChannelAccess, caller: &Caller) -> bool {
 pub fn is_shadowed(access: &ChannelAccess, caller: &Caller, now: Timestamp) -> bool {
     let user = caller.user();
     let everywhere = user.is_some_and(|user| user.shadow_banned && user.ban_expires.is_none_or(|end| end > now));
-    let here = access.membership.as_ref();
-    everywhere || here.is_some_and(|member| member.shadow_banned && member.ban_expires.is_none_or(|end| end > now))
+    everywhere || access.is_shadow_banned(now)
 }
