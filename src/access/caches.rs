@@ -108,7 +108,7 @@ impl From<Standing> for Membership {
 impl From<&Member> for Membership {
     fn from(member: &Member) -> Self {
         Self {
-            has_left: false,
+            has_left: member.has_rejected(),
             channel_role: member.channel_role.clone(),
             pending: member.is_pending(),
             banned: member.banned,

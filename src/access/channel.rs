@@ -99,11 +99,12 @@ impl ChannelAccess {
             Some(standing) if standing.has_left => (Some(standing), None),
             membership => (None, membership),
         };
-        Ok(Self { as_of, former, ..Self::of(ctx, caller, channel, membership) })
+        Ok(Self { former, as_of, ..Self::of(ctx, caller, channel, membership) })
     }
 
     /// The same when the membership is known.
     pub fn of(ctx: &Ctx, caller: &Caller, channel: Arc<LoadedChannel>, membership: Option<Arc<Membership>>) -> Self {
+        let membership = membership.filter(|membership| !membership.has_left);
         let unchecked = caller.is_server() || ctx.caches.app().disable_permissions_checks;
         Self { channel, membership, former: None, caller: caller.clone(), unchecked, as_of: ctx.caches.forgotten() }
     }

@@ -44,7 +44,8 @@ pub struct Member {
     pub updated_at: Timestamp,
 }
 
-/// How somebody stands in a channel, as far as rights go: as a member, or as a former one whom something still binds.
+/// How somebody stands in a channel, as far as rights go: as a member, or as a former one whom something still binds. Who has rejected
+/// an invite is none.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct Standing {
     pub channel_id: i64,
@@ -198,7 +199,7 @@ impl Store {
     /// Postgres.
     pub async fn standings(&self, channel_ids: &[i64], user_ids: &[String]) -> Result<Vec<Standing>> {
         let standings = sqlx::query_as(
-            "SELECT p.channel_id, p.user_id, m.user_id IS NULL AS has_left,
+            "SELECT p.channel_id, p.user_id, m.user_id IS NULL OR coalesce(m.invite = 'rejected', false) AS has_left,
                  coalesce(m.channel_role, f.channel_role, '') AS channel_role,
                  coalesce(m.invite = 'pending', false) AS pending,
                  coalesce(m.banned, f.banned) AS banned, coalesce(m.shadow_banned, f.shadow_banned) AS shadow_banned,

@@ -104,13 +104,13 @@ async fn every_way_of_taking_rights_counts(app: &App) {
         server.post(ROOM, taken.clone()).await.ok();
         let rights = app.ask("SELECT DISTINCT rights::text FROM (SELECT rights FROM channels UNION ALL SELECT rights FROM channel_heads) r").await;
         assert!(rights.len() == 1 && rights[0] != before, "{taken}: {rights:?} after {before}");
-        before = rights[0].clone();
+        before.clone_from(&rights[0]);
     }
     for taken in [json!({"disabled": true}), json!({"config_overrides": {"grants": {"user": ["!read-channel"]}}})] {
         server.patch(ROOM, json!({"set": taken})).await.ok();
         let rights = app.ask("SELECT rights::text FROM channels").await;
         assert_ne!(rights[0], before, "{taken}");
-        before = rights[0].clone();
+        before.clone_from(&rights[0]);
     }
     server.delete(ROOM).await.ok();
     assert_ne!(app.ask("SELECT rights::text FROM channels").await[0], before);

@@ -83,6 +83,7 @@ pub async fn update_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, request: Upda
     if cid.is_distinct() && !joining.is_empty() {
         check_named(cid, &write.member_ids().await?, &joining)?;
     }
+    let told = write.head.event_number;
     let mut row = write.channel().await?;
     let before = row.clone();
     if let Some(data) = request.data {
@@ -121,6 +122,10 @@ pub async fn update_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, request: Upda
     if more != 0 {
         let row = write.change_member_count(more).await?;
         channel = Arc::new(LoadedChannel::new(row, &ctx.caches.app()));
+    }
+    // A message that goes with a change needs no grant of its own; where nothing changes it goes with nothing.
+    if draft.is_some() && !data_changed && write.head.event_number == told {
+        access.require(Action::CreateSystemMessage)?;
     }
     let message = match draft {
         Some(said) => Some(add_message(ctx, &mut write, &channel, said).await?),
@@ -211,9 +216,8 @@ fn check_allowed(caller: &Caller, access: &ChannelAccess, request: &UpdateChanne
         access.require(Action::UpdateChannelCooldown)?;
     }
     let is_distinct = access.cid().is_distinct();
-    let is_member = access.membership.is_some();
     // Those who are left in a channel that is named by its members may take back who went.
-    let takes_back = is_distinct && is_member;
+    let takes_back = is_distinct && access.membership.is_some();
     if !request.add_members.is_empty()
         && !takes_back
         && (!only_oneself(&request.add_members) || !access.allows(Action::AddOwnChannelMembership))
@@ -237,22 +241,6 @@ fn check_allowed(caller: &Caller, access: &ChannelAccess, request: &UpdateChanne
     }
     if !request.add_filter_tags.is_empty() || !request.remove_filter_tags.is_empty() {
         access.require(Action::UpdateChannel)?;
-    }
-    // A message that goes with a change needs no grant of its own; where nothing changes it goes with nothing.
-    let stays = request.add_members.is_empty() || (is_member && only_oneself(&request.add_members));
-    let leaves = !request.remove_members.is_empty() && (is_member || !only_oneself(&request.remove_members));
-    let answers = request.accept_invite == Some(true) || request.reject_invite == Some(true);
-    let others = [&request.invites, &request.add_moderators, &request.demote_moderators, &request.assign_roles];
-    let changes = !stays
-        || leaves
-        || answers
-        || others.iter().any(|members| !members.is_empty())
-        || request.data.is_some()
-        || request.cooldown.is_some()
-        || !request.add_filter_tags.is_empty()
-        || !request.remove_filter_tags.is_empty();
-    if request.message.is_some() && !changes {
-        access.require(Action::CreateSystemMessage)?;
     }
     Ok(())
 }

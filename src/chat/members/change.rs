@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use wire::Timestamp;
-use wire::event::ChannelFields;
 use wire::member::MemberRequest;
 
 use crate::access::caches::LoadedChannel;
@@ -340,7 +339,11 @@ pub async fn answer_invite(
     Ok(true)
 }
 
-async fn member_event(
+/// An event about a member.
+///
+/// # Errors
+/// Postgres.
+pub async fn member_event(
     ctx: &Ctx,
     write: &mut ChannelWrite,
     channel: &LoadedChannel,
@@ -365,8 +368,7 @@ pub async fn tell(
     kind: &str,
     row: &Member,
 ) -> Result<()> {
-    let mut event = member_event(ctx, write, channel, kind, row).await?;
-    event.channel_fields = Some(ChannelFields::new(&channel.row.cid, channel.row.team.as_deref()));
+    let event = member_event(ctx, write, channel, kind, row).await?;
     write.event(Event::new(&event, Audience::CHANNEL)?.about(&row.user_id));
     Ok(())
 }
