@@ -219,6 +219,8 @@ pub const APPEND_TIME: Duration = Duration::from_secs(10);
 /// How often a batch is tried again after a lost connection or a deadlock, and the pause before.
 pub const APPEND_RETRIES_MAX: u32 = 3;
 pub const APPEND_RETRY_PAUSE: Duration = Duration::from_millis(100);
+/// How often a write is asked for again because rights have been taken away in its channel meanwhile.
+pub const RIGHTS_LOOKS_MAX: u32 = 8;
 /// Committed batches of one writer that may wait to be announced; the writer waits when it is full.
 pub const ANNOUNCE_BATCHES_MAX: usize = 16;
 

@@ -24,7 +24,7 @@ use crate::events::Touched;
 use crate::limits;
 use crate::store::Store;
 use crate::store::channels::Channel;
-use crate::store::members::Member;
+use crate::store::members::{Member, Standing};
 use crate::store::users::User;
 
 /// A channel with all that access asks of it.
@@ -70,6 +70,8 @@ impl LoadedChannel {
 /// A membership as far as access and sending ask for it. Read positions change with every message and are never cached.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Membership {
+    /// It has ended, and something in it still binds whose it was: a ban.
+    pub has_left: bool,
     pub channel_role: String,
     pub pending: bool,
     pub banned: bool,
@@ -87,9 +89,26 @@ impl Membership {
     }
 }
 
+impl From<Standing> for Membership {
+    fn from(member: Standing) -> Self {
+        Self {
+            has_left: member.has_left,
+            channel_role: member.channel_role,
+            pending: member.pending,
+            banned: member.banned,
+            shadow_banned: member.shadow_banned,
+            ban_expires: member.ban_expires,
+            muted: member.notifications_muted,
+            muted_until: member.notifications_muted_until,
+            cleared_seq: member.cleared_seq,
+        }
+    }
+}
+
 impl From<&Member> for Membership {
     fn from(member: &Member) -> Self {
         Self {
+            has_left: member.has_rejected(),
             channel_role: member.channel_role.clone(),
             pending: member.is_pending(),
             banned: member.banned,
@@ -107,9 +126,20 @@ impl Membership {
         self.banned && self.ban_expires.is_none_or(|end| end > now)
     }
 
+    pub fn is_shadow_banned(&self, now: Timestamp) -> bool {
+        self.shadow_banned && self.ban_expires.is_none_or(|end| end > now)
+    }
+
     pub fn is_muted(&self, now: Timestamp) -> bool {
         self.muted && self.muted_until.is_none_or(|end| end > now)
     }
+}
+
+/// What Postgres said of a membership when the channel's number of rights was this one or a later one.
+#[derive(Clone, Debug)]
+struct Known {
+    rights: i64,
+    membership: Option<Arc<Membership>>,
 }
 
 /// A cache whose loads cannot outlive a change: a load that began before the change is not kept.
@@ -189,7 +219,7 @@ pub struct Caches {
     /// Keys of channels. A cid comes to name another channel after a deletion: a key is believed if its channel still has the cid.
     keys: Cached<Cid, i64>,
     channels: Cached<i64, Arc<LoadedChannel>>,
-    memberships: Cached<(i64, String), Option<Arc<Membership>>>,
+    memberships: Cached<(i64, String), Known>,
     online: moka::future::Cache<String, bool>,
 }
 
@@ -369,12 +399,33 @@ impl Caches {
     /// # Errors
     /// Postgres.
     pub async fn membership(&self, channel: i64, user: &str) -> Result<Option<Arc<Membership>>> {
+        Ok(self.standing(channel, user, 0).await?.filter(|membership| !membership.has_left))
+    }
+
+    /// A membership, or one that has ended and still binds, not older than the channel's number of rights.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub(super) async fn standing(&self, channel: i64, user: &str, rights: i64) -> Result<Option<Arc<Membership>>> {
         let key = (channel, user.to_owned());
-        let load = async {
-            let member = self.store.member(channel, user).await?;
-            Ok(member.map(|member| Arc::new(Membership::from(&member))))
-        };
-        self.memberships.get_or_load(&key, load).await
+        loop {
+            let load = async {
+                let standing = self.store.standings(&[channel], std::slice::from_ref(&key.1)).await?.pop();
+                Ok(Known { rights, membership: standing.map(|standing| Arc::new(Membership::from(standing))) })
+            };
+            let known = self.memberships.get_or_load(&key, load).await?;
+            if known.rights >= rights {
+                return Ok(known.membership);
+            }
+            self.memberships.forget(&key).await;
+        }
+    }
+
+    /// Forgets a channel of which nothing newer is known than this number of rights.
+    pub(super) async fn outgrow(&self, channel: i64, rights: i64) {
+        if self.channels.get(&channel).await.is_some_and(|known| known.row.rights <= rights) {
+            self.channels.forget(&channel).await;
+        }
     }
 
     /// The memberships of pairs of channel and user, in their order.
@@ -385,7 +436,7 @@ impl Caches {
         let mut found = Vec::with_capacity(keys.len());
         let mut missing = Vec::new();
         for key in keys {
-            let known = self.memberships.get(key).await;
+            let known = self.memberships.get(key).await.map(|known| known.membership);
             if known.is_none() {
                 missing.push((key, self.memberships.changes_of(key).load(Ordering::Acquire)));
             }
@@ -394,14 +445,17 @@ impl Caches {
         let mut loaded: HashMap<(i64, String), Arc<Membership>> = HashMap::new();
         if !missing.is_empty() {
             let (channels, users): (Vec<i64>, Vec<String>) = missing.iter().map(|(key, _)| (*key).clone()).unzip();
-            for member in self.store.members_among(&channels, &users).await? {
-                loaded.insert((member.channel_id, member.user_id.clone()), Arc::new(Membership::from(&member)));
+            for standing in self.store.standings(&channels, &users).await? {
+                let key = (standing.channel_id, standing.user_id.clone());
+                loaded.insert(key, Arc::new(Membership::from(standing)));
             }
             for (key, before) in missing {
-                self.memberships.insert(key.clone(), loaded.get(key).cloned(), before).await;
+                let known = Known { rights: 0, membership: loaded.get(key).cloned() };
+                self.memberships.insert(key.clone(), known, before).await;
             }
         }
-        Ok(keys.iter().zip(found).map(|(key, known)| known.unwrap_or_else(|| loaded.get(key).cloned())).collect())
+        let known = keys.iter().zip(found).map(|(key, known)| known.unwrap_or_else(|| loaded.get(key).cloned()));
+        Ok(known.map(|known| known.filter(|membership| !membership.has_left)).collect())
     }
 
     /// Those of the users who were online some seconds ago. For the small print of events, where asking each time would cost

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wire::Cid;
+use wire::{Cid, Timestamp};
 
 use super::caches::{LoadedChannel, Membership};
 use super::{Action, Caller};
@@ -17,6 +17,8 @@ pub struct ChannelAccess {
     pub channel: Arc<LoadedChannel>,
     /// The caller's membership, if it is a user and a member.
     pub membership: Option<Arc<Membership>>,
+    /// What binds the caller who was a member.
+    former: Option<Arc<Membership>>,
     caller: Caller,
     /// Nothing is checked: a server, or an app without permission checks.
     unchecked: bool,
@@ -89,17 +91,22 @@ impl ChannelAccess {
     /// Postgres.
     pub async fn load(ctx: &Ctx, caller: &Caller, channel: Arc<LoadedChannel>) -> Result<Self> {
         let as_of = ctx.caches.forgotten();
-        let membership = match caller.user_id() {
-            Some(user) => ctx.caches.membership(channel.row.id, user).await?,
+        let standing = match caller.user_id() {
+            Some(user) => ctx.caches.standing(channel.row.id, user, channel.row.rights).await?,
             None => None,
         };
-        Ok(Self { as_of, ..Self::of(ctx, caller, channel, membership) })
+        let (former, membership) = match standing {
+            Some(standing) if standing.has_left => (Some(standing), None),
+            membership => (None, membership),
+        };
+        Ok(Self { former, as_of, ..Self::of(ctx, caller, channel, membership) })
     }
 
     /// The same when the membership is known.
     pub fn of(ctx: &Ctx, caller: &Caller, channel: Arc<LoadedChannel>, membership: Option<Arc<Membership>>) -> Self {
+        let membership = membership.filter(|membership| !membership.has_left);
         let unchecked = caller.is_server() || ctx.caches.app().disable_permissions_checks;
-        Self { channel, membership, caller: caller.clone(), unchecked, as_of: ctx.caches.forgotten() }
+        Self { channel, membership, former: None, caller: caller.clone(), unchecked, as_of: ctx.caches.forgotten() }
     }
 
     /// Does what the caller was allowed rest on what is still so? For whoever has waited meanwhile.
@@ -108,29 +115,64 @@ impl ChannelAccess {
     /// The channel is gone, or something has changed that decides what the caller may do: asked again, it is answered by what is so
     /// now.
     pub async fn check_again(&self, ctx: &Ctx) -> Result<()> {
-        if self.unchecked || (ctx.caches.forgotten() == self.as_of && !self.caller.may_have_changed(ctx)) {
+        if self.caller.is_server() || (ctx.caches.forgotten() == self.as_of && !self.caller.may_have_changed(ctx)) {
             return Ok(());
         }
+        self.as_it_is(ctx).await.map(drop)
+    }
+
+    /// The same for whoever was to write, and found that rights have been taken away in the channel since they had this number.
+    /// Gives back the number by which it may write now.
+    ///
+    /// # Errors
+    /// As [`ChannelAccess::check_again`].
+    pub async fn renew(&self, ctx: &Ctx, rights: i64) -> Result<i64> {
+        ctx.caches.outgrow(self.key(), rights).await;
+        Ok(self.as_it_is(ctx).await?.row.rights)
+    }
+
+    /// The channel, if the caller may in it what it might before.
+    async fn as_it_is(&self, ctx: &Ctx) -> Result<Arc<LoadedChannel>> {
+        let missing = || Error::not_found(format!("Can't find channel with id {}", self.cid()));
         let channel = ctx.caches.channel_by_key(self.key()).await?;
+        let channel = channel.filter(|channel| channel.row.deleted_at.is_none()).ok_or_else(missing)?;
+        if self.caller.is_server() {
+            return Ok(channel);
+        }
         let user = match self.user_id() {
             Some(id) => ctx.caches.user(id).await?,
             None => None,
         };
         let caller = user.map_or_else(|| self.caller.clone(), |user| self.caller.with_user(user));
-        let same = match channel {
-            Some(channel) => {
-                let now = Self::load(ctx, &caller, channel).await?;
-                now.channel.has_the_rules_of(&self.channel)
-                    && now.membership.as_deref().map(Membership::rights)
-                        == self.membership.as_deref().map(Membership::rights)
-                    && caller.has_the_rights_of(&self.caller)
-            }
-            None => false,
-        };
-        if same {
-            return Ok(());
+        let now = Self::load(ctx, &caller, channel).await?;
+        if now.channel.has_the_rules_of(&self.channel)
+            && now.membership.is_some() == self.membership.is_some()
+            && now.binding().map(Membership::rights) == self.binding().map(Membership::rights)
+            && caller.has_the_rights_of(&self.caller)
+        {
+            return Ok(now.channel);
         }
         Err(Error::not_allowed("what may be done here has just changed: try again"))
+    }
+
+    /// The channel's number of rights on which this rests: while it is the same, nothing has been taken from anybody.
+    pub fn rights(&self) -> i64 {
+        self.channel.row.rights
+    }
+
+    /// The membership that binds the caller: its own, or the one that it had.
+    fn binding(&self) -> Option<&Membership> {
+        self.membership.as_deref().or(self.former.as_deref())
+    }
+
+    /// Is the caller banned from this channel? Leaving ends no ban.
+    pub fn is_banned(&self, now: Timestamp) -> bool {
+        self.binding().is_some_and(|membership| membership.is_banned(now))
+    }
+
+    /// Is what the caller does here shown to nobody else, because of this channel?
+    pub fn is_shadow_banned(&self, now: Timestamp) -> bool {
+        self.binding().is_some_and(|membership| membership.is_shadow_banned(now))
     }
 
     pub fn key(&self) -> i64 {

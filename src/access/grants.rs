@@ -9,6 +9,8 @@ use std::sync::LazyLock;
 
 use serde::Deserialize;
 
+use crate::store::members::MEMBER_ROLE;
+
 macro_rules! actions {
     ($($name:ident),* $(,)?) => {
         /// What can be allowed (the documented actions of chat).
@@ -137,6 +139,13 @@ impl Grants {
             .any(|role| role.any & action.bit() != 0 || (owner && role.own & action.bit() != 0))
     }
 
+    /// May somebody with this channel role less than other members?
+    pub fn restrict(&self, role: &str) -> bool {
+        let of = |role: &str| self.0.get(role).copied().unwrap_or_default();
+        let (this, others) = (of(role), of(MEMBER_ROLE));
+        others.any & !this.any != 0 || others.own & !(this.own | this.any) != 0
+    }
+
     /// Roles that may do it with every resource, and those that may with their own.
     pub fn roles_allowed(&self, action: Action) -> impl Iterator<Item = (&str, bool, bool)> {
         self.0
@@ -190,6 +199,14 @@ mod tests {
         assert!(grants.allow(["user", "channel_member"], Action::UpdateMessage, true));
         assert!(grants.allow(["user", "channel_moderator"], Action::UpdateMessage, false));
         assert!(!grants.allow(["nobody"], Action::ReadChannel, true));
+    }
+
+    #[test]
+    fn a_role_restricts_that_may_less_than_others() {
+        let grants = Grants::compile(default_grants("messaging"));
+        assert!(!grants.restrict(MEMBER_ROLE) && !grants.restrict("channel_moderator"));
+        let modifiers = BTreeMap::from([("reader".to_owned(), vec!["read-channel".to_owned()])]);
+        assert!(grants.restrict("nobody") && grants.modified(&modifiers).restrict("reader"));
     }
 
     #[test]

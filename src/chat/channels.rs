@@ -20,8 +20,8 @@ use crate::chat::custom;
 use crate::chat::render::{self, People};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
-use crate::store::ChannelWrite;
 use crate::store::write::Head;
+use crate::store::{ChannelWrite, StoreError};
 use crate::{asker, limits};
 
 /// An event that carries the whole channel; `people` has those whom it names.
@@ -42,17 +42,26 @@ pub(in crate::chat) fn event_with_channel(
 /// `None` if there is no such channel any more.
 ///
 /// # Errors
-/// Postgres, or the caller has lost what it was allowed while it waited for its turn.
+/// Postgres, or the caller has lost what it was allowed while it waited for its turn or for the lock.
 pub(in crate::chat) async fn lock(
     ctx: &Ctx,
     access: &ChannelAccess,
     named: impl IntoIterator<Item = String>,
 ) -> Result<Option<ChannelWrite>> {
     People::for_event(ctx, render::channels::people_of(&access.channel).chain(named)).await?;
-    let turn = ctx.store.turn_to_write(access.key()).await?;
-    // Others wait for this turn: it waits for none of the asker's own.
-    asker::for_everybody(access.check_again(ctx)).await?;
-    Ok(ctx.store.write_channel(access.key(), turn).await?)
+    let mut rights = access.rights();
+    for _ in 0..limits::RIGHTS_LOOKS_MAX {
+        let turn = ctx.store.turn_to_write(access.key()).await?;
+        // Others wait for this turn: it waits for none of the asker's own.
+        asker::for_everybody(access.check_again(ctx)).await?;
+        match ctx.store.write_channel(access.key(), turn).await? {
+            // A removal that was committed on another node, of which this one has not heard.
+            Some(write) if write.head.rights != rights => drop(write),
+            free => return Ok(free),
+        }
+        rights = asker::for_everybody(access.renew(ctx, rights)).await?;
+    }
+    Err(StoreError::Locked.into())
 }
 
 /// The people whom a channel and a change of it name, for an event that its transaction writes.

@@ -79,10 +79,11 @@ pub async fn send_event(ctx: &Ctx, caller: &Caller, cid: &Cid, request: EventReq
         may_write?;
     }
     if !silent {
+        let audience = policy::audience(&access, caller, event.created_at);
         // What nodes and rooms take for a word of ours is said by servers only, typing apart.
         let ours = typing || (caller.is_server() && AI_INDICATORS.contains(&event.kind.as_str()));
         let make = if ours { Event::ephemeral } else { Event::custom };
-        ctx.announcer.tell(vec![make(&event, Some(access.key()), Audience::CHANNEL)?]).await;
+        ctx.announcer.tell(vec![make(&event, Some(access.key()), audience)?]).await;
     }
     Ok(event)
 }

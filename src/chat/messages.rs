@@ -19,19 +19,30 @@ use crate::access::caches::LoadedChannel;
 use crate::access::{self, Action, Caller, ChannelAccess};
 use crate::chat::render;
 use crate::ctx::Ctx;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::events::{Audience, Event};
 use crate::store::messages::Message;
 
 /// Loads a message and authorises the caller for something with its channel.
 ///
 /// # Errors
-/// There is no such message, or the caller may not; a message that the caller may not see is not there.
+/// There is no such message, or the caller may not; a message that the caller may not see is not there, nor is one of a channel in
+/// which it reads nothing and is nobody.
 pub async fn load(ctx: &Ctx, caller: &Caller, id: &str, action: Action) -> Result<(ChannelAccess, Message)> {
     let missing = || Error::not_found(format!("message with id {id} doesn't exist"));
     let message = visibility::find(ctx, caller, id).await?.ok_or_else(missing)?;
-    let access = access::channel_by_key(ctx, caller, message.channel_id, action).await?;
-    Ok((access, message))
+    match access::channel_by_key(ctx, caller, message.channel_id, action).await {
+        Ok(access) => Ok((access, message)),
+        Err(error) if matches!(error.kind, Kind::NotAllowed | Kind::NotFound) => {
+            let is_member = match caller.user_id() {
+                Some(user) => ctx.caches.membership(message.channel_id, user).await?.is_some(),
+                None => false,
+            };
+            let reads = access::channel_by_key(ctx, caller, message.channel_id, Action::ReadChannel).await.is_ok();
+            Err(if is_member || reads { error } else { missing() })
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// An event of a channel that tells of a message, for those who may see it.

@@ -146,6 +146,13 @@ async fn finish(
     event.channel = Some(render::channels::channel(&access.channel, Some(&write.head), &people, None));
     event.user = Some(shown_reaction.user.clone());
     event.reaction = Some(shown_reaction.clone());
+    if kind != "reaction.deleted" && policy::is_shadowed(access, caller, write.now()) {
+        // Counts and lists of reactions are the same for all who see them: what nobody else is to see is not kept.
+        let only = policy::audience(access, caller, write.now());
+        drop(write);
+        ctx.announcer.tell(vec![Event::ephemeral(&event, Some(access.key()), only)?]).await;
+        return Ok((ShownMessage { own_reactions: vec![shown_reaction.clone()], ..shown }, shown_reaction));
+    }
     write.event(Event::new(&event, messages::audience_of(&row))?.about(&reaction.user_id));
     ctx.announcer.tell(write.commit().await?).await;
     Ok((with_own_reactions(ctx, caller, &row, shown).await?, shown_reaction))

@@ -7,10 +7,10 @@ use wire::Cid;
 use wire::event::{ChannelFields, ReadFields};
 use wire::read::{MarkReadRequest, MarkUnreadRequest};
 
-use crate::access::caches::LoadedChannel;
+use crate::access::caches::{LoadedChannel, Membership};
 use crate::access::{self, Action, Caller, ChannelAccess};
 use crate::chat::channels::event_with_channel;
-use crate::chat::messages::visibility;
+use crate::chat::messages::{policy, visibility};
 use crate::chat::render::{self, People};
 use crate::chat::threads;
 use crate::chat::users::full::unread_totals;
@@ -49,7 +49,8 @@ pub async fn mark_read(ctx: &Ctx, caller: &Caller, cid: &Cid, request: MarkReadR
     };
     let event = read_event(&access, &member, &people);
     if shows {
-        let mut logged = Event::new(&event, Audience::CHANNEL)?.about(&user);
+        let audience = policy::audience(&access, caller, ctx.clock.now());
+        let mut logged = Event::new(&event, audience)?.about(&user);
         logged.channel_id = Some(access.key());
         write.event(logged);
     }
@@ -62,7 +63,8 @@ async fn mark_thread_read(ctx: &Ctx, caller: &Caller, access: &ChannelAccess, pa
     let user = &caller.acting()?.id;
     let event = threads::mark_read(ctx, caller, access, parent_id).await?;
     if access.channel.config.read_events && shows_receipts(ctx, user).await? {
-        ctx.announcer.tell(vec![Event::ephemeral(&event, Some(access.key()), Audience::CHANNEL)?]).await;
+        let audience = policy::audience(access, caller, ctx.clock.now());
+        ctx.announcer.tell(vec![Event::ephemeral(&event, Some(access.key()), audience)?]).await;
     }
     tell_totals(ctx, Some(access), user, &event).await?;
     Ok(event)
@@ -167,8 +169,9 @@ async fn log_reads(ctx: &Ctx, caller: &Caller, write: &mut Write, members: &[Mem
         let Some(channel) = channels.get(&member.channel_id).filter(|channel| channel.config.read_events) else {
             continue;
         };
-        let access = ChannelAccess::of(ctx, caller, channel.clone(), None);
-        let mut logged = Event::new(&read_event(&access, member, people), Audience::CHANNEL)?.about(&member.user_id);
+        let access = ChannelAccess::of(ctx, caller, channel.clone(), Some(Arc::new(Membership::from(member))));
+        let audience = policy::audience(&access, caller, ctx.clock.now());
+        let mut logged = Event::new(&read_event(&access, member, people), audience)?.about(&member.user_id);
         logged.channel_id = Some(member.channel_id);
         write.event(logged);
     }
@@ -258,7 +261,8 @@ pub async fn mark_delivered(ctx: &Ctx, caller: &Caller, delivered: &[(String, St
                 last_delivered_message_id: Some(message_id.clone()),
                 ..ReadFields::default()
             });
-            ctx.announcer.tell(vec![Event::ephemeral(&event, Some(access.key()), Audience::CHANNEL)?]).await;
+            let audience = policy::audience(&access, caller, ctx.clock.now());
+            ctx.announcer.tell(vec![Event::ephemeral(&event, Some(access.key()), audience)?]).await;
         }
     }
     Ok(())

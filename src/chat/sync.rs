@@ -51,6 +51,7 @@ pub async fn missed_events(ctx: &Ctx, caller: &Caller, cids: &[String], since: T
         }
     }
     let keys: Vec<i64> = channels.keys().copied().collect();
+    let hidden = hidden_before(ctx, caller, &keys).await?;
     let too_many = || {
         Error::input(format!(
             "Too many events to sync, the limit is {}: query the channels again",
@@ -61,7 +62,14 @@ pub async fn missed_events(ctx: &Ctx, caller: &Caller, cids: &[String], since: T
     let events = ctx.store.channel_events_since(&keys, since, limits::SYNC_EVENTS_MAX, limits::ANSWER_BYTES_MAX);
     let events = events.await?.ok_or_else(too_many)?;
     let heard: Vec<Event> = events.into_iter().filter(|event| hears(event, caller)).collect();
-    Ok(Missed { events: shown(ctx, caller, &channels, &heard).await?.ok_or_else(too_many)?, inaccessible })
+    Ok(Missed { events: shown(ctx, caller, &channels, &hidden, &heard).await?.ok_or_else(too_many)?, inaccessible })
+}
+
+/// Up to when channels hide their history from the caller.
+async fn hidden_before(ctx: &Ctx, caller: &Caller, keys: &[i64]) -> Result<HashMap<i64, Timestamp>> {
+    let Some(user) = caller.user_id().filter(|_| !caller.is_server()) else { return Ok(HashMap::new()) };
+    let members = ctx.store.memberships(keys, user).await?;
+    Ok(members.iter().filter_map(|member| Some((member.channel_id, member.hide_messages_before?))).collect())
 }
 
 /// Would the caller have heard the event, had it been watching?
@@ -123,6 +131,7 @@ async fn shown(
     ctx: &Ctx,
     caller: &Caller,
     channels: &HashMap<i64, Cid>,
+    hidden: &HashMap<i64, Timestamp>,
     events: &[Event],
 ) -> Result<Option<Vec<Box<RawValue>>>> {
     let told = events.iter().map(|event| serde_json::from_slice::<Told>(&event.body));
@@ -135,7 +144,7 @@ async fn shown(
         return Ok(None);
     }
     let seen = Seen(found.messages.iter().map(|row| (row.id.as_str(), row)).collect());
-    let fates: Vec<Fate> = events.iter().zip(told).map(|(event, told)| fate(event, told, &seen)).collect();
+    let fates: Vec<Fate> = events.iter().zip(told).map(|(event, told)| fate(event, told, &seen, hidden)).collect();
     let changed: HashSet<&str> =
         fates.iter().filter_map(|fate| if let Fate::Anew(id) = fate { Some(id.as_str()) } else { None }).collect();
     let changed: Vec<Message> = changed.into_iter().filter_map(|id| seen.0.get(id).copied()).cloned().collect();
@@ -162,12 +171,14 @@ async fn shown(
     Ok(Some(shown))
 }
 
-fn fate(event: &Event, told: Told, seen: &Seen<'_>) -> Fate {
+fn fate(event: &Event, told: Told, seen: &Seen<'_>, hidden: &HashMap<i64, Timestamp>) -> Fate {
     let Some(message) = told.message else { return Fate::AsItWas };
     let Some(row) = seen.find(event.channel_id, &message.name) else {
+        let hidden = event.channel_id.and_then(|channel| hidden.get(&channel));
+        let was_hidden = hidden.is_some_and(|before| message.name.created_at.is_none_or(|at| at <= *before));
         // That it is gone for good is all that this says, and those who have it must hear it.
         return match event.kind.split('.').next() {
-            Some("message") if told.hard_delete => Fate::AsItWas,
+            Some("message") if told.hard_delete && !was_hidden => Fate::AsItWas,
             Some("message" | "reaction" | "notification") => Fate::Hidden,
             _ => Fate::Without,
         };

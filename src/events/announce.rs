@@ -50,7 +50,10 @@ impl Slow {
 
 fn is_slow(event: &Event) -> bool {
     matches!(event.touches(), Some(Touched::Membership(..) | Touched::App))
-        || matches!(event.kind.as_str(), "notification.added_to_channel" | "notification.invited")
+        || matches!(
+            event.kind.as_str(),
+            "notification.added_to_channel" | "notification.invited" | "notification.invite_rejected"
+        )
 }
 
 /// An event as it travels between nodes: this in one line of JSON, then the body as it is.
@@ -151,7 +154,9 @@ impl Announcer {
                 self.realtime.join(&user, channel).await;
                 self.realtime.fanout.deliver(event).await;
             }
-            ("member.removed", Some((channel, user))) if self.realtime.is_here(&user) => {
+            ("member.removed" | "notification.invite_rejected", Some((channel, user)))
+                if self.realtime.is_here(&user) =>
+            {
                 self.realtime.fanout.deliver(event).await;
                 self.realtime.leave(&user, channel).await;
                 // Who begins to watch only now sees that something has changed (chat/channels/watch.rs).

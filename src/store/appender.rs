@@ -4,9 +4,10 @@
 //! sender after the commit, and announces in commit order. There is no timer: a batch is what arrived while the commit
 //! before was on its way, so an idle server adds no delay and a busy one pays one flush for a hundred messages.
 //!
-//! The statement moves each channel's head once (the only lock it takes, in the order of keys), derives every row's number
-//! and time from it, and inserts messages and log entries. Times are Postgres's: the JSON comes with a token where the time
-//! belongs ([`Timestamp::AT_COMMIT`]) and both sides put the same text there.
+//! The statement moves each channel's head once (the only lock it takes, in the order of keys), unless rights have been taken
+//! away there since the messages were allowed (docs/adr/0022). It derives every row's number and time from the head, and inserts
+//! messages and log entries. Times are Postgres's: the JSON comes with a token where the time belongs
+//! ([`Timestamp::AT_COMMIT`]) and both sides put the same text there.
 //!
 //! Nobody waits for what concerns others. A channel that somebody else has locked stands aside with all its messages while
 //! the others go on (`aside`). A bad row fails alone: the batch is written in halves until it is by itself. After a lost
@@ -41,8 +42,11 @@ pub trait Announce: Send + Sync {
 }
 
 /// A message on its way to a writer.
+#[derive(Debug)]
 pub struct Append {
     pub channel_id: i64,
+    /// The channel's number of rights by which it was allowed ([`super::channels::Channel::rights`]).
+    pub rights: i64,
     pub message: NewMessage,
     pub effects: Effects,
     /// The event, with [`Timestamp::AT_COMMIT`] where the time belongs.
@@ -61,8 +65,8 @@ pub enum Outcome {
     },
     /// The id was taken by this message.
     Duplicate(Box<Message>),
-    /// There is no such channel any more.
-    NoChannel,
+    /// Rights have been taken away in the channel since it was allowed, or the channel is gone: to be asked again.
+    Outdated(Box<Append>),
 }
 
 type Answer = Result<Outcome>;
@@ -352,11 +356,12 @@ impl Writer {
         }
         let mut stored = Vec::with_capacity(batch.len());
         for (job, place) in batch.into_iter().zip(places) {
-            let outcome = place
-                .as_ref()
-                .map_or(Outcome::NoChannel, |place| Outcome::Stored { at: place.at, ended_draft: place.ended_draft });
-            let _ = job.answer.send(Ok(outcome));
-            stored.extend(place.map(|place| (job.append, place)));
+            let Some(place) = place else {
+                let _ = job.answer.send(Ok(Outcome::Outdated(Box::new(job.append))));
+                continue;
+            };
+            let _ = job.answer.send(Ok(Outcome::Stored { at: place.at, ended_draft: place.ended_draft }));
+            stored.push((job.append, place));
         }
         // It ends after the writers do.
         let _ = self.stored.send(stored).await;
@@ -408,7 +413,8 @@ impl Writer {
             .bind(&columns.rank)
             .bind(&columns.counted_rank)
             .bind(&columns.last_of_author)
-            .bind(Timestamp::commit_token());
+            .bind(Timestamp::commit_token())
+            .bind(&columns.heads.rights);
         let placed = within(limits::APPEND_TIME, async { Ok(append.fetch_all(connection).await?) }).await?;
         metrics::histogram!("millrace_append_batch_messages").record(batch.len() as f64);
         metrics::histogram!("millrace_append_commit_seconds").record(started.elapsed());
@@ -481,6 +487,8 @@ struct HeadColumns {
     /// Rank of the last message that brings the channel back, or 0.
     shown_at: Vec<i64>,
     moves_last: Vec<bool>,
+    /// The least of what its messages were allowed by: if the head has another, all of them are asked again.
+    rights: Vec<i64>,
 }
 
 impl Columns {
@@ -494,6 +502,7 @@ impl Columns {
         heads.counting.resize(channels, 0);
         heads.shown_at.resize(channels, 0);
         heads.moves_last.resize(channels, false);
+        heads.rights.resize(channels, i64::MAX);
         for Job { append, .. } in batch {
             let message = &append.message;
             let head = heads.channel_id.binary_search(&append.channel_id).expect("every channel of the batch is there");
@@ -503,6 +512,7 @@ impl Columns {
                 heads.shown_at[head] = heads.messages[head];
             }
             heads.moves_last[head] |= append.effects.moves_last_message;
+            heads.rights[head] = heads.rights[head].min(append.rights);
             self.channel_id.push(append.channel_id);
             self.id.push(message.id.clone());
             self.user_id.push(message.user_id.clone());
@@ -541,9 +551,9 @@ WITH moved AS (
         last_message_at = CASE WHEN i.moves_last
             THEN greatest(now(), h.event_at + interval '1 microsecond') + (i.messages - 1) * interval '1 microsecond'
             ELSE h.last_message_at END
-    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::boolean[])
-         AS i (channel_id, messages, counting, shown_at, moves_last)
-    WHERE h.channel_id = i.channel_id
+    FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::boolean[], $22::bigint[])
+         AS i (channel_id, messages, counting, shown_at, moves_last, rights)
+    WHERE h.channel_id = i.channel_id AND h.rights = i.rights
     RETURNING h.channel_id, h.message_seq - i.messages AS seq, h.counted - i.counting AS counted,
               h.event_number - i.messages AS number, h.event_at - i.messages * interval '1 microsecond' AS at
 ), placed AS MATERIALIZED (

@@ -26,6 +26,8 @@ pub struct Channel {
     #[sqlx(json(nullable))]
     pub config_overrides: Option<Map<String, Value>>,
     pub member_count: i64,
+    /// How often rights have been taken away here, as in [`Head::rights`].
+    pub rights: i64,
     pub truncated_at: Option<Timestamp>,
     pub truncated_by: Option<String>,
     pub deleted_at: Option<Timestamp>,
@@ -250,6 +252,22 @@ impl ChannelWrite {
         .fetch_one(self.connection())
         .await?;
         Ok(row)
+    }
+
+    /// Notes that this transaction takes rights away: from its commit on, nothing is written by what was allowed before
+    /// (docs/adr/0022).
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn take_rights(&mut self) -> Result<()> {
+        self.head.rights += 1;
+        let (id, rights) = (self.head.channel_id, self.head.rights);
+        sqlx::query("UPDATE channels SET rights = $2 WHERE id = $1")
+            .bind(id)
+            .bind(rights)
+            .execute(self.connection())
+            .await?;
+        Ok(())
     }
 
     /// Counts members who came and went.

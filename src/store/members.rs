@@ -7,6 +7,9 @@ use wire::Timestamp;
 use super::{ChannelWrite, Result, Store, Write};
 use crate::limits;
 
+/// The channel role that everybody begins with.
+pub const MEMBER_ROLE: &str = "channel_member";
+
 /// A membership (`members`).
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
 pub struct Member {
@@ -41,10 +44,29 @@ pub struct Member {
     pub updated_at: Timestamp,
 }
 
+/// How somebody stands in a channel, as far as rights go: as a member, or as a former one whom something still binds. Who has rejected
+/// an invite is none.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Standing {
+    pub channel_id: i64,
+    pub user_id: String,
+    pub has_left: bool,
+    pub channel_role: String,
+    pub pending: bool,
+    pub banned: bool,
+    pub shadow_banned: bool,
+    pub ban_expires: Option<Timestamp>,
+    pub notifications_muted: bool,
+    pub notifications_muted_until: Option<Timestamp>,
+    pub cleared_seq: i64,
+}
+
 /// What bound a member who has left.
 #[derive(Clone, Debug, sqlx::FromRow)]
 pub struct FormerMember {
     pub user_id: String,
+    /// Its role, where that was not the one that everybody begins with.
+    pub channel_role: Option<String>,
     banned: bool,
     shadow_banned: bool,
     ban_expires: Option<Timestamp>,
@@ -71,7 +93,7 @@ impl Member {
         Self {
             channel_id: write.head.channel_id,
             user_id: user_id.into(),
-            channel_role: "channel_member".into(),
+            channel_role: MEMBER_ROLE.into(),
             invite: None,
             invite_accepted_at: None,
             invite_rejected_at: None,
@@ -171,20 +193,30 @@ impl Store {
         Ok(members)
     }
 
-    /// Memberships for pairs of channel and user, in no order.
+    /// How users stand in channels, for pairs of channel and user, in no order; who never was there is left out.
     ///
     /// # Errors
     /// Postgres.
-    pub async fn members_among(&self, channel_ids: &[i64], user_ids: &[String]) -> Result<Vec<Member>> {
-        let members = sqlx::query_as(
-            "SELECT m.* FROM unnest($1::bigint[], $2::text[]) AS p (channel_id, user_id)
-             JOIN members m ON m.channel_id = p.channel_id AND m.user_id = p.user_id",
+    pub async fn standings(&self, channel_ids: &[i64], user_ids: &[String]) -> Result<Vec<Standing>> {
+        let standings = sqlx::query_as(
+            "SELECT p.channel_id, p.user_id, m.user_id IS NULL OR coalesce(m.invite = 'rejected', false) AS has_left,
+                 coalesce(m.channel_role, f.channel_role, '') AS channel_role,
+                 coalesce(m.invite = 'pending', false) AS pending,
+                 coalesce(m.banned, f.banned) AS banned, coalesce(m.shadow_banned, f.shadow_banned) AS shadow_banned,
+                 CASE WHEN m.user_id IS NULL THEN f.ban_expires ELSE m.ban_expires END AS ban_expires,
+                 coalesce(m.notifications_muted, false) AS notifications_muted, m.notifications_muted_until,
+                 coalesce(m.cleared_seq, f.cleared_seq) AS cleared_seq
+             FROM unnest($1::bigint[], $2::text[]) AS p (channel_id, user_id)
+             LEFT JOIN members m ON m.channel_id = p.channel_id AND m.user_id = p.user_id
+             LEFT JOIN former_members f
+                 ON m.user_id IS NULL AND f.channel_id = p.channel_id AND f.user_id = p.user_id
+             WHERE m.user_id IS NOT NULL OR f.user_id IS NOT NULL",
         )
         .bind(channel_ids)
         .bind(user_ids)
         .fetch_all(self.pool())
         .await?;
-        Ok(members)
+        Ok(standings)
     }
 
     /// A page of each channel's members, the newest first. `most` is how many these can be: where an answer has no room for all
@@ -332,13 +364,17 @@ impl ChannelWrite {
     pub async fn remove_members(&mut self, user_ids: &[String]) -> Result<Vec<Member>> {
         let id = self.head.channel_id;
         sqlx::query(
-            "INSERT INTO former_members (channel_id, user_id, banned, shadow_banned, ban_expires, cleared_seq, hide_messages_before)
-             SELECT channel_id, user_id, banned, shadow_banned, ban_expires, cleared_seq, hide_messages_before FROM members
-             WHERE channel_id = $1 AND user_id = ANY($2) AND (banned OR shadow_banned OR cleared_seq > 0)
+            "INSERT INTO former_members (channel_id, user_id, banned, shadow_banned, ban_expires, cleared_seq,
+                 hide_messages_before, channel_role)
+             SELECT channel_id, user_id, banned, shadow_banned, ban_expires, cleared_seq, hide_messages_before,
+                 nullif(channel_role, $3) FROM members
+             WHERE channel_id = $1 AND user_id = ANY($2)
+                 AND (banned OR shadow_banned OR cleared_seq > 0 OR channel_role <> $3)
              ON CONFLICT DO NOTHING",
         )
         .bind(id)
         .bind(user_ids)
+        .bind(MEMBER_ROLE)
         .execute(self.connection())
         .await?;
         let members = sqlx::query_as("DELETE FROM members WHERE channel_id = $1 AND user_id = ANY($2) RETURNING *")
@@ -363,7 +399,7 @@ impl ChannelWrite {
         let id = self.head.channel_id;
         let former = sqlx::query_as(
             "DELETE FROM former_members WHERE channel_id = $1 AND user_id = ANY($2)
-             RETURNING user_id, banned, shadow_banned, ban_expires, cleared_seq, hide_messages_before",
+             RETURNING user_id, channel_role, banned, shadow_banned, ban_expires, cleared_seq, hide_messages_before",
         )
         .bind(id)
         .bind(user_ids)

@@ -154,7 +154,8 @@ impl ChannelWrite {
         Ok(shut_out)
     }
 
-    /// Users who were removed by others do not come back by themselves.
+    /// Users who were removed by others do not come back by themselves, nor write what they have begun to. That they had gone a moment
+    /// before is no way round it.
     ///
     /// # Errors
     /// Postgres.
@@ -168,7 +169,7 @@ impl ChannelWrite {
             .bind(user_ids)
             .execute(self.connection())
             .await?;
-        Ok(())
+        self.take_rights().await
     }
 
     /// Users who were added by others come and go as they like again.

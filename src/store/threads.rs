@@ -39,7 +39,7 @@ macro_rules! unread_threads {
         concat!(
             "SELECT t.user_id, count(*) AS threads FROM thread_reads t
              JOIN channel_heads h ON h.channel_id = t.channel_id
-             JOIN channels c ON c.id = t.channel_id AND c.deleted_at IS NULL
+             JOIN channels c ON c.id = t.channel_id AND c.deleted_at IS NULL AND NOT c.disabled
              WHERE t.user_id = ANY($1) AND EXISTS (SELECT ",
             $crate::store::threads::unread_replies!(),
             ") GROUP BY t.user_id"

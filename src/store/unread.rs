@@ -51,14 +51,14 @@ macro_rules! unread {
     };
 }
 
-/// Memberships `m` that count for a user's totals: not muted, not pending, not hidden, not deleted.
+/// Memberships `m` that count for a user's totals: not muted, neither pending nor refused, not hidden, neither deleted nor disabled.
 macro_rules! counting_memberships {
     () => {
         "FROM members m
          JOIN channel_heads h ON h.channel_id = m.channel_id
          JOIN channels c ON c.id = m.channel_id
          WHERE m.user_id = ANY($1) AND h.counted > greatest(m.last_read_counted, h.floor_counted)
-           AND m.invite IS DISTINCT FROM 'pending' AND c.deleted_at IS NULL
+           AND coalesce(m.invite, '') NOT IN ('pending', 'rejected') AND c.deleted_at IS NULL AND NOT c.disabled
            AND m.hidden_at_seq IS DISTINCT FROM h.shown_seq
            AND NOT EXISTS (SELECT FROM channel_mutes q WHERE q.user_id = m.user_id AND q.channel_id = m.channel_id
                            AND (q.expires IS NULL OR q.expires > now()))"

@@ -80,6 +80,8 @@ pub struct Head {
     pub floor_counted: i64,
     pub event_number: i64,
     pub event_at: Timestamp,
+    /// How often rights have been taken away in the channel ([`ChannelWrite::take_rights`]).
+    pub rights: i64,
     pub last_message_at: Option<Timestamp>,
 }
 
@@ -184,7 +186,7 @@ impl ChannelWrite {
         let head = self.head.clone();
         sqlx::query(
             "UPDATE channel_heads SET message_seq = $2, message_count = $3, counted = $4, shown_seq = $5, floor_seq = $6,
-                    floor_counted = $7, event_number = $8, event_at = $9, last_message_at = $10
+                    floor_counted = $7, event_number = $8, event_at = $9, last_message_at = $10, rights = $11
              WHERE channel_id = $1",
         )
         .bind(head.channel_id)
@@ -197,6 +199,7 @@ impl ChannelWrite {
         .bind(head.event_number)
         .bind(self.now)
         .bind(head.last_message_at)
+        .bind(head.rights)
         .execute(self.connection())
         .await?;
         self.write.commit().await

@@ -50,7 +50,8 @@ async fn append(app: &App, cid: &str, id: &str, text: &str) -> millrace::store::
         pin_expires: None,
     };
     let effects = Effects { shows_channel: true, moves_last_message: true };
-    let append = Append { channel_id: channel.id, message, effects, body: "{}".into(), only_for: Vec::new() };
+    let append =
+        Append { channel_id: channel.id, rights: 0, message, effects, body: "{}".into(), only_for: Vec::new() };
     app.ctx(0).appender.append(append).await
 }
 

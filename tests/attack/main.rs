@@ -1,6 +1,6 @@
 //! What broke the server once, or would: every test here failed on the code that it was written against.
 //!
-//! A file per question: who is it (identity, rooms), whose name is it (names), what may it still (rights; held, if it has waited), when
+//! A file per question: who is it (identity, rooms), whose name is it (names), what may it still (rights; held, if it has waited; removed, if it was put out; unseen, if it is shown to nobody), when
 //! does it no longer hear (doors), what does one request cost (bounds, sizes, answers, uploads), how much of the node is one asker's
 //! (shares), what if it stops half-way, who waits for whom (lanes, locks), what if it is said twice, what if Redis stands still,
 //! which rule does it go round.
@@ -17,12 +17,14 @@ mod lanes;
 mod locks;
 mod names;
 mod redis_away;
+mod removed;
 mod rights;
 mod rooms;
 mod rules;
 mod shares;
 mod sizes;
 mod twice;
+mod unseen;
 mod uploads;
 
 use reqwest::Method;

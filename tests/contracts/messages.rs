@@ -233,7 +233,7 @@ async fn several_are_read_at_once(app: &App) {
     let ids = [&two, &one, &elsewhere].map(|message| message["id"].as_str().unwrap()).join(",");
     let answer = ada.get(&format!("/channels/messaging/lobby/messages?ids={ids},nothing")).await.ok();
     assert_eq!(pluck(&answer["messages"], "text"), ["1", "2"]);
-    assert_eq!(outsider.get(&path_of(&one)).await.refused(), (403, 17));
+    assert_eq!(outsider.get(&path_of(&one)).await.refused(), (404, 16));
     assert_eq!(outsider.get(&format!("/channels/messaging/lobby/messages?ids={ids}")).await.refused(), (403, 17));
 }
 

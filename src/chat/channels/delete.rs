@@ -31,6 +31,7 @@ pub async fn delete_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, hard: bool) -
         return Err(missing());
     }
     row.deleted_at = Some(write.now());
+    write.take_rights().await?;
     let row = write.put_channel(&row).await?;
     let channel = Arc::new(LoadedChannel::new(row, &ctx.caches.app()));
     let people = people_at_hand(ctx, &mut write, &channel, caller.user_id().map(Into::into)).await?;

@@ -239,6 +239,8 @@ impl Loaded {
         let hidden = viewer.as_ref().is_some_and(|viewer| viewer.hidden);
         let now = ctx.clock.now();
         let member = |row: &Member| render::members::member(row, channel, &self.people, now);
+        let watchers = self.watchers.get(&key).into_iter().flatten();
+        let is_seen = |user: &Arc<wire::user::User>| !user.invisible || caller.user_id() == Some(&user.id);
         ChannelState {
             messages,
             pinned_messages,
@@ -247,7 +249,7 @@ impl Loaded {
             membership: own.map(member),
             draft: self.drafts.get(&key).cloned(),
             watcher_count: self.watcher_counts.get(&key).copied().unwrap_or(0),
-            watchers: self.watchers.get(&key).into_iter().flatten().map(|id| self.people.get(id)).collect(),
+            watchers: watchers.map(|id| self.people.get(id)).filter(is_seen).collect(),
             hidden,
             hide_messages_before: own.and_then(|own| own.hide_messages_before),
             threads: Vec::new(),

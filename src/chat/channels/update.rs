@@ -14,7 +14,7 @@ use super::{check_own_team, checked_overrides, checked_tags, checked_team, event
 use crate::access::caches::LoadedChannel;
 use crate::access::caller::check_user_id;
 use crate::access::{self, Action, Caller, ChannelAccess};
-use crate::chat::members::change::{self, MEMBER_ROLE, MODERATOR_ROLE, NewMember};
+use crate::chat::members::change::{self, Hiding, MODERATOR_ROLE, NewMember};
 use crate::chat::messages::draft::Draft;
 use crate::chat::messages::policy;
 use crate::chat::messages::send::{check_cooldown, new_message};
@@ -26,7 +26,7 @@ use crate::events::{Audience, Event};
 use crate::limits;
 use crate::store::ChannelWrite;
 use crate::store::channels::Channel;
-use crate::store::members::MemberPage;
+use crate::store::members::{MEMBER_ROLE, MemberPage};
 use crate::store::messages::Effects;
 
 /// What a change answers.
@@ -43,10 +43,11 @@ pub struct Updated {
 pub async fn update_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, request: UpdateChannelRequest) -> Result<Updated> {
     let access = access::channel(ctx, caller, cid, Action::ReadChannel).await?;
     check_allowed(caller, &access, &request)?;
-    let hide_before = match (request.hide_history_before, request.hide_history) {
-        (Some(before), _) => Some(before),
-        (None, Some(true)) => Some(wire::Timestamp::MAX),
-        _ => None,
+    let hiding = match (request.hide_history_before, request.hide_history) {
+        (Some(before), _) => Hiding::Before(before),
+        (None, Some(true)) => Hiding::Before(wire::Timestamp::MAX),
+        (None, Some(false)) if access.allows(Action::UpdateChannelMembers) => Hiding::Nothing,
+        _ => Hiding::AsBefore,
     };
     let added = NewMember::merged(
         NewMember::from_requests(caller, request.add_members, None)?,
@@ -82,6 +83,7 @@ pub async fn update_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, request: Upda
     if cid.is_distinct() && !joining.is_empty() {
         check_named(cid, &write.member_ids().await?, &joining)?;
     }
+    let told = write.head.event_number;
     let mut row = write.channel().await?;
     let before = row.clone();
     if let Some(data) = request.data {
@@ -96,14 +98,14 @@ pub async fn update_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, request: Upda
     row.filter_tags = checked_tags(row.filter_tags)?;
     let data_changed = row != before;
     if data_changed {
-        row = write.put_channel(&row).await?;
+        row = put(&mut write, &before, &row).await?;
     }
     let mut channel = Arc::new(LoadedChannel::new(row, &ctx.caches.app()));
-    let hide_before = hide_before.map(|before| before.min(write.now()));
-    let mut more = change::add(ctx, &mut write, &channel, &added, change::Joining::Added { hide_before }).await?;
-    more += change::assign(ctx, &mut write, &channel, &moderators, true, hide_before).await?;
-    change::assign(ctx, &mut write, &channel, &demoted, false, None).await?;
-    change::assign(ctx, &mut write, &channel, &assigned, false, None).await?;
+    let hiding = hiding.until(write.now());
+    let mut more = change::add(ctx, &mut write, &channel, &added, change::Joining::Added { hiding }).await?;
+    more += change::assign(ctx, &mut write, &channel, &moderators, true, hiding).await?;
+    change::assign(ctx, &mut write, &channel, &demoted, false, hiding).await?;
+    change::assign(ctx, &mut write, &channel, &assigned, false, hiding).await?;
     let answer = request.accept_invite == Some(true);
     if answer || request.reject_invite == Some(true) {
         let is_news = change::answer_invite(ctx, &mut write, &channel, &caller.acting()?.id, answer).await?;
@@ -120,6 +122,10 @@ pub async fn update_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, request: Upda
     if more != 0 {
         let row = write.change_member_count(more).await?;
         channel = Arc::new(LoadedChannel::new(row, &ctx.caches.app()));
+    }
+    // A message that goes with a change needs no grant of its own; where nothing changes it goes with nothing.
+    if draft.is_some() && !data_changed && write.head.event_number == told {
+        access.require(Action::CreateSystemMessage)?;
     }
     let message = match draft {
         Some(said) => Some(add_message(ctx, &mut write, &channel, said).await?),
@@ -157,13 +163,23 @@ pub async fn update_channel_partial(
     let missing = || Error::not_found(format!("Can't find channel with id {cid}"));
     let mut write = lock(ctx, &access, caller.user_id().map(Into::into)).await?.ok_or_else(missing)?;
     let mut row = write.channel().await?;
+    let before = row.clone();
     patch(&mut row, set, &request.unset, caller.is_server())?;
-    let row = write.put_channel(&row).await?;
+    let row = put(&mut write, &before, &row).await?;
     let channel = Arc::new(LoadedChannel::new(row, &ctx.caches.app()));
     tell_updated(ctx, caller, &mut write, &channel, None).await?;
     let head = write.head.clone();
     ctx.announcer.tell(write.commit().await?).await;
     updated(ctx, &access, &channel, &head, None).await
+}
+
+/// Writes the changed row. What decides who may do what takes rights away, or may.
+async fn put(write: &mut ChannelWrite, before: &Channel, row: &Channel) -> Result<Channel> {
+    let rules = |row: &Channel| (row.frozen, row.disabled, row.config_overrides.clone());
+    if rules(before) != rules(row) {
+        write.take_rights().await?;
+    }
+    Ok(write.put_channel(row).await?)
 }
 
 /// Nobody comes into a channel that is named by its members but those who were in it from the start.
@@ -200,9 +216,8 @@ fn check_allowed(caller: &Caller, access: &ChannelAccess, request: &UpdateChanne
         access.require(Action::UpdateChannelCooldown)?;
     }
     let is_distinct = access.cid().is_distinct();
-    let is_member = access.membership.is_some();
     // Those who are left in a channel that is named by its members may take back who went.
-    let takes_back = is_distinct && is_member;
+    let takes_back = is_distinct && access.membership.is_some();
     if !request.add_members.is_empty()
         && !takes_back
         && (!only_oneself(&request.add_members) || !access.allows(Action::AddOwnChannelMembership))
@@ -226,22 +241,6 @@ fn check_allowed(caller: &Caller, access: &ChannelAccess, request: &UpdateChanne
     }
     if !request.add_filter_tags.is_empty() || !request.remove_filter_tags.is_empty() {
         access.require(Action::UpdateChannel)?;
-    }
-    // A message that goes with a change needs no grant of its own; where nothing changes it goes with nothing.
-    let stays = request.add_members.is_empty() || (is_member && only_oneself(&request.add_members));
-    let leaves = !request.remove_members.is_empty() && (is_member || !only_oneself(&request.remove_members));
-    let answers = request.accept_invite == Some(true) || request.reject_invite == Some(true);
-    let others = [&request.invites, &request.add_moderators, &request.demote_moderators, &request.assign_roles];
-    let changes = !stays
-        || leaves
-        || answers
-        || others.iter().any(|members| !members.is_empty())
-        || request.data.is_some()
-        || request.cooldown.is_some()
-        || !request.add_filter_tags.is_empty()
-        || !request.remove_filter_tags.is_empty();
-    if request.message.is_some() && !changes {
-        access.require(Action::CreateSystemMessage)?;
     }
     Ok(())
 }

@@ -86,7 +86,7 @@ pub async fn stopped(ctx: &Ctx, user: &User, channels: &[i64]) {
 /// `user.watching.start` and `user.watching.stop`, where the channel wants them.
 pub async fn tell(ctx: &Ctx, kind: &str, user: &User, watched: &Watched) {
     let Ok(Some(channel)) = ctx.caches.channel_by_key(watched.channel).await else { return };
-    if !channel.config.connect_events || !ctx.realtime.may_tell_watching(watched) {
+    if user.invisible || !channel.config.connect_events || !ctx.realtime.may_tell_watching(watched) {
         return;
     }
     let mut event = wire::Event::new(kind, ctx.clock.now());

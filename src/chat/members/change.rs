@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 use wire::Timestamp;
-use wire::event::ChannelFields;
 use wire::member::MemberRequest;
 
 use crate::access::caches::LoadedChannel;
@@ -19,10 +18,10 @@ use crate::error::{Error, Result};
 use crate::events::{Audience, Event};
 use crate::limits;
 use crate::store::ChannelWrite;
+use crate::store::members::MEMBER_ROLE;
 use crate::store::members::{FormerMember, Member};
 
 pub const MODERATOR_ROLE: &str = "channel_moderator";
-pub const MEMBER_ROLE: &str = "channel_member";
 
 /// Somebody who is to become a member.
 #[derive(Clone, Debug)]
@@ -62,6 +61,7 @@ impl NewMember {
             let is_own = caller.is_server() || caller.user_id() == Some(&user_id);
             let most = if is_own { limits::CUSTOM_BYTES_MAX } else { limits::OTHERS_CUSTOM_BYTES_MAX };
             custom::check(&custom.0, most, if is_own { "member" } else { "member who is somebody else" })?;
+            let channel_role = channel_role.filter(|_| caller.is_server());
             Ok(Self { user_id, channel_role, custom: custom.0, invite })
         };
         requests.into_iter().map(member).collect()
@@ -121,14 +121,35 @@ pub async fn check_users_exist(ctx: &Ctx, ids: impl Iterator<Item = &str>) -> Re
 /// How somebody becomes a member.
 #[derive(Clone, Copy, Debug)]
 pub enum Joining {
-    /// Others add it, and may hide from it what was said before a time.
-    Added { hide_before: Option<Timestamp> },
-    /// It comes by itself: what was hidden from it before it left stays hidden.
+    /// Others add it, and may hide from it what was said before a time, or show it what was hidden from it.
+    Added { hiding: Hiding },
+    /// It comes by itself.
     ByItself,
 }
 
-/// Adds members. A ban outlives a membership. Who is a member already stays as it is, but for who rejected an invite and is
-/// invited again.
+/// What of a channel's history is hidden from somebody who comes in.
+#[derive(Clone, Copy, Debug)]
+pub enum Hiding {
+    /// What was hidden from it before it left.
+    AsBefore,
+    /// That, and what was said before a time.
+    Before(Timestamp),
+    /// Nothing.
+    Nothing,
+}
+
+impl Hiding {
+    /// The same with no time later than this one.
+    pub fn until(self, now: Timestamp) -> Self {
+        match self {
+            Self::Before(before) => Self::Before(before.min(now)),
+            other => other,
+        }
+    }
+}
+
+/// Adds members. What bound somebody who was one before binds it again, until it is lifted: a ban, a role that may less than others, a
+/// history that is hidden. Who is a member already stays as it is, but for who rejected an invite and is invited again.
 ///
 /// # Errors
 /// Postgres.
@@ -148,8 +169,8 @@ pub async fn add(
         if let Some(mut row) = existing.remove(&member.user_id) {
             if member.invite.is_some() && row.has_rejected() {
                 (row.invite, row.invite_rejected_at) = (member.invite.map(Into::into), None);
-                if let Joining::Added { hide_before } = joining {
-                    hide_history(write, &mut row, hide_before).await?;
+                if let Joining::Added { hiding } = joining {
+                    hide_history(write, &mut row, None, hiding).await?;
                 }
                 let row = write.put_member(&row).await?;
                 tell(ctx, write, channel, "member.updated", &row).await?;
@@ -161,15 +182,14 @@ pub async fn add(
         let former = former.remove(&member.user_id);
         if let Some(former) = &former {
             former.bans(&mut row);
-        }
-        match joining {
-            Joining::Added { hide_before } => hide_history(write, &mut row, hide_before).await?,
-            Joining::ByItself => {
-                if let Some(former) = former {
-                    former.hides(&mut row);
-                }
+            if member.channel_role.is_none()
+                && let Some(role) = former.channel_role.as_deref().filter(|role| channel.grants().restrict(role))
+            {
+                row.channel_role = role.into();
             }
         }
+        let hiding = if let Joining::Added { hiding } = joining { hiding } else { Hiding::AsBefore };
+        hide_history(write, &mut row, former.as_ref(), hiding).await?;
         let row = write.put_member(&row).await?;
         added += 1;
         tell(ctx, write, channel, "member.added", &row).await?;
@@ -206,9 +226,17 @@ async fn former(write: &mut ChannelWrite, ids: &[String]) -> Result<HashMap<Stri
     Ok(former.into_iter().map(|former| (former.user_id.clone(), former)).collect())
 }
 
-/// Hides what was said before a time from somebody who comes in.
-async fn hide_history(write: &mut ChannelWrite, row: &mut Member, before: Option<Timestamp>) -> Result<()> {
-    if let Some(before) = before {
+/// Hides from somebody who comes in what it is not to see.
+async fn hide_history(
+    write: &mut ChannelWrite,
+    row: &mut Member,
+    former: Option<&FormerMember>,
+    hiding: Hiding,
+) -> Result<()> {
+    if let Some(former) = former.filter(|_| !matches!(hiding, Hiding::Nothing)) {
+        former.hides(row);
+    }
+    if let Hiding::Before(before) = hiding {
         let seq = if before >= write.now() { write.head.message_seq } else { write.message_seq_at(before).await? };
         // What was hidden from who comes back stays so.
         row.cleared_seq = row.cleared_seq.max(seq);
@@ -241,7 +269,7 @@ pub async fn assign(
     channel: &LoadedChannel,
     roles: &[(String, String)],
     add_missing: bool,
-    hide_before: Option<Timestamp>,
+    hiding: Hiding,
 ) -> Result<i64> {
     let ids: Vec<String> = roles.iter().map(|(id, _)| id.clone()).collect();
     let mut members = write.members(&ids).await?;
@@ -251,6 +279,9 @@ pub async fn assign(
         check_role(role)?;
         match members.iter_mut().find(|member| member.user_id == *id) {
             Some(member) => {
+                if member.channel_role != *role {
+                    write.take_rights().await?;
+                }
                 member.channel_role.clone_from(role);
                 let row = write.put_member(member).await?;
                 tell(ctx, write, channel, "member.updated", &row).await?;
@@ -258,10 +289,11 @@ pub async fn assign(
             None if add_missing => {
                 let mut row = Member::new(id, write);
                 row.channel_role.clone_from(role);
-                if let Some(former) = former.remove(id) {
+                let former = former.remove(id);
+                if let Some(former) = &former {
                     former.bans(&mut row);
                 }
-                hide_history(write, &mut row, hide_before).await?;
+                hide_history(write, &mut row, former.as_ref(), hiding).await?;
                 let row = write.put_member(&row).await?;
                 added += 1;
                 tell(ctx, write, channel, "member.added", &row).await?;
@@ -307,7 +339,11 @@ pub async fn answer_invite(
     Ok(true)
 }
 
-async fn member_event(
+/// An event about a member.
+///
+/// # Errors
+/// Postgres.
+pub async fn member_event(
     ctx: &Ctx,
     write: &mut ChannelWrite,
     channel: &LoadedChannel,
@@ -332,8 +368,7 @@ pub async fn tell(
     kind: &str,
     row: &Member,
 ) -> Result<()> {
-    let mut event = member_event(ctx, write, channel, kind, row).await?;
-    event.channel_fields = Some(ChannelFields::new(&channel.row.cid, channel.row.team.as_deref()));
+    let event = member_event(ctx, write, channel, kind, row).await?;
     write.event(Event::new(&event, Audience::CHANNEL)?.about(&row.user_id));
     Ok(())
 }

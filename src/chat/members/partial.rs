@@ -8,9 +8,11 @@ use super::change;
 use crate::access::{self, Action, Caller};
 use crate::chat::channels::lock;
 use crate::chat::custom;
+use crate::chat::messages::policy;
 use crate::chat::render::{self, People};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
+use crate::events::Event;
 use crate::limits;
 
 /// Changes parts of a membership: one's own, or anybody's for those who may change members.
@@ -27,11 +29,17 @@ pub async fn update_member_partial(
     custom::check_keys(&request.set.0, &request.unset)?;
     let access = access::channel(ctx, caller, cid, Action::ReadChannel).await?;
     let is_own = caller.user_id() == Some(user_id);
+    // Where one keeps a channel is one's own business; all else is said to others.
+    let is_private = |key: &String| matches!(key.as_str(), "pinned" | "archived");
+    let keys = || request.set.0.keys().chain(&request.unset);
+    let speaks = keys().any(|key| !is_private(key));
+    if speaks {
+        policy::check_banned(&access, caller, ctx.clock.now())?;
+    }
     if !is_own {
         access.require(Action::UpdateChannelMembers)?;
         // Where somebody keeps a channel in its own list is nobody else's to say.
-        let is_its_own = |key: &String| matches!(key.as_str(), "pinned" | "archived");
-        if request.set.0.keys().chain(&request.unset).any(is_its_own) {
+        if keys().any(is_private) {
             caller.require_server()?;
         }
     }
@@ -70,9 +78,18 @@ pub async fn update_member_partial(
             limits::OTHERS_CUSTOM_BYTES_MAX
         )));
     }
-    let row = write.put_member(&member).await?;
-    change::tell(ctx, &mut write, &access.channel, "member.updated", &row).await?;
-    ctx.announcer.tell(write.commit().await?).await;
+    if speaks && policy::is_shadowed(&access, caller, now) {
+        // Members are shown as they are in the table: what nobody else is to see is only said.
+        let event = change::member_event(ctx, &mut write, &access.channel, "member.updated", &member).await?;
+        drop(write);
+        let only = policy::audience(&access, caller, now);
+        ctx.announcer.tell(vec![Event::ephemeral(&event, Some(access.key()), only)?]).await;
+    } else {
+        member = write.put_member(&member).await?;
+        change::tell(ctx, &mut write, &access.channel, "member.updated", &member).await?;
+        ctx.announcer.tell(write.commit().await?).await;
+    }
+    let row = member;
     let people = People::load(ctx, [row.user_id.clone()]).await?;
     Ok(render::members::member(&row, &access.channel, &people, ctx.clock.now()))
 }

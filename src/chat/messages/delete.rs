@@ -50,7 +50,9 @@ pub async fn delete_message(ctx: &Ctx, caller: &Caller, id: &str, hard: bool) ->
     } else {
         write.put_message(&message).await?
     };
-    let parent = if row.parent_id.is_some() && !was_deleted { write.uncount_reply(&row, hard).await? } else { None };
+    // A shadowed reply was never counted.
+    let counts = row.parent_id.is_some() && !was_deleted && !row.shadowed;
+    let parent = if counts { write.uncount_reply(&row, hard).await? } else { None };
     let mut shown = render::messages::at_hand(ctx, &mut write, &row, access.cid()).await?;
     shown.kind = MessageType::Deleted;
     let mut event = super::body("message.deleted", &access.channel, shown.clone(), now);

@@ -1,5 +1,7 @@
 //! What a channel lets its users send. Pure: everything it looks at has been loaded.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 use wire::Timestamp;
 use wire::message::MessageType;
@@ -8,6 +10,7 @@ use super::draft::Draft;
 use crate::access::{Action, Caller, ChannelAccess};
 use crate::chat::render::html;
 use crate::error::{Error, Kind, Result};
+use crate::events::Audience;
 use crate::store::messages::MessageData;
 
 /// May the caller send this, here and now? Slow mode is asked under the channel's lock ([`needs_cooldown`]).
@@ -43,13 +46,25 @@ pub fn check_author(access: &ChannelAccess, caller: &Caller, now: Timestamp) -> 
     if caller.is_server() {
         return Ok(());
     }
+    check_banned(access, caller, now)?;
+    check_frozen(access)
+}
+
+/// Banned neither everywhere nor here. Servers are not.
+///
+/// # Errors
+/// Code 17.
+pub fn check_banned(access: &ChannelAccess, caller: &Caller, now: Timestamp) -> Result<()> {
+    if caller.is_server() {
+        return Ok(());
+    }
     if caller.user().is_some_and(|user| user.is_banned(now)) {
         return Err(Error::not_allowed("you are banned"));
     }
-    if access.membership.as_ref().is_some_and(|member| member.is_banned(now)) {
+    if access.is_banned(now) {
         return Err(Error::not_allowed("you are banned from this channel"));
     }
-    check_frozen(access)
+    Ok(())
 }
 
 /// # Errors
@@ -115,10 +130,17 @@ pub fn needs_cooldown(access: &ChannelAccess, caller: &Caller) -> bool {
     access.channel.row.cooldown > 0 && !caller.is_server() && !access.allows(Action::SkipChannelCooldown)
 }
 
+/// Who hears what the caller does in a channel: all who watch it, or the caller alone.
+pub fn audience(access: &ChannelAccess, caller: &Caller, now: Timestamp) -> Audience {
+    match caller.user_id() {
+        Some(user) if is_shadowed(access, caller, now) => Audience::Channel { only: Some(Arc::new([user.to_owned()])) },
+        _ => Audience::CHANNEL,
+    }
+}
+
 /// Is what the caller writes shown to nobody else?
 pub fn is_shadowed(access: &ChannelAccess, caller: &Caller, now: Timestamp) -> bool {
     let user = caller.user();
     let everywhere = user.is_some_and(|user| user.shadow_banned && user.ban_expires.is_none_or(|end| end > now));
-    let here = access.membership.as_ref();
-    everywhere || here.is_some_and(|member| member.shadow_banned && member.ban_expires.is_none_or(|end| end > now))
+    everywhere || access.is_shadow_banned(now)
 }

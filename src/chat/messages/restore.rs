@@ -40,6 +40,7 @@ pub async fn restore_message(ctx: &Ctx, caller: &Caller, id: &str) -> Result<Sho
     message.data = (!data.is_empty()).then_some(data);
     message.kind = MessageType::Regular.as_str().into();
     message.updated_at = write.now();
+    message.shadowed |= policy::is_shadowed(&access, caller, write.now());
     let row = write.put_message(&message).await?;
     let shown = render::messages::at_hand(ctx, &mut write, &row, access.cid()).await?;
     let mut event = super::body("message.undeleted", &access.channel, shown.clone(), write.now());

@@ -19,9 +19,9 @@ use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::events::{Audience, Event, size};
 use crate::limits;
-use crate::store::ChannelWrite;
 use crate::store::appender::{Append, Outcome};
 use crate::store::messages::{Effects, Message, NewMessage};
+use crate::store::{ChannelWrite, StoreError};
 
 /// Sends a message and returns when it is committed. Sending it again with the same id changes nothing and answers what is
 /// there.
@@ -56,8 +56,8 @@ pub async fn send_message(ctx: &Ctx, caller: &Caller, cid: &Cid, request: SendMe
     let mut event = body("message.new", &access.channel, shown.clone(), Timestamp::AT_COMMIT);
     event.user = Some(shown.user.clone());
     let body = String::from_utf8(size::encode(&event)?).map_err(Error::internal)?;
-    let append = Append { channel_id: access.key(), message, effects, body, only_for };
-    match ctx.appender.append(append).await? {
+    let append = Append { channel_id: access.key(), rights: access.rights(), message, effects, body, only_for };
+    match write(ctx, &access, append).await? {
         Outcome::Stored { at, ended_draft } => {
             if ended_draft {
                 Box::pin(drafts::sent(ctx, &access, &author, None)).await;
@@ -65,8 +65,19 @@ pub async fn send_message(ctx: &Ctx, caller: &Caller, cid: &Cid, request: SendMe
             Ok(Shown { created_at: at, updated_at: at, ..shown })
         }
         Outcome::Duplicate(existing) => Box::pin(already_sent(ctx, caller, &access, &existing)).await,
-        Outcome::NoChannel => Err(Error::not_found(format!("Can't find channel with id {cid}"))),
+        Outcome::Outdated(_) => Err(StoreError::Locked.into()),
     }
+}
+
+/// Writes a message by what its author may when it is written. Only those wait who were allowed it before rights were taken away.
+async fn write(ctx: &Ctx, access: &ChannelAccess, append: Append) -> Result<Outcome> {
+    let mut outcome = ctx.appender.append(append).await?;
+    for _ in 0..limits::RIGHTS_LOOKS_MAX {
+        let Outcome::Outdated(mut append) = outcome else { break };
+        append.rights = Box::pin(access.renew(ctx, append.rights)).await?;
+        outcome = ctx.appender.append(*append).await?;
+    }
+    Ok(outcome)
 }
 
 /// The message as a row, before it has a place.

@@ -123,6 +123,13 @@ async fn change(
     let now = write.now();
     let changed_by = caller.user_id().unwrap_or(&message.user_id).to_owned();
     change(&mut message, now, &changed_by)?;
+    if policy::is_shadowed(access, caller, now) {
+        // What the author says now is shown to nobody else, and what it said before does not stand for it.
+        if caller.user_id() != Some(&message.user_id) {
+            return Err(Error::not_allowed("you are not allowed to change what others have written"));
+        }
+        message.shadowed = true;
+    }
     message.updated_at = now;
     if message.text != before {
         message.text_updated_at = Some(now);

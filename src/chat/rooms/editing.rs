@@ -11,7 +11,7 @@ use crate::chat::messages::policy;
 use crate::chat::render::People;
 use crate::ctx::Ctx;
 use crate::error::Result;
-use crate::events::{Audience, Event};
+use crate::events::Event;
 use crate::limits;
 
 /// What a composer says about itself. Times are milliseconds, as the caller counts them.
@@ -56,7 +56,7 @@ pub async fn tell_editing(ctx: &Ctx, caller: &Caller, room: Option<&Cid>, state:
         event.channel_fields = Some(ChannelFields::new(&channel.row.cid, channel.row.team.as_deref()));
         event.user = Some(person.clone());
         event.custom = Custom(fields.clone());
-        events.push(Event::ephemeral(&event, Some(key), Audience::CHANNEL)?);
+        events.push(Event::ephemeral(&event, Some(key), policy::audience(&access, caller, ctx.clock.now()))?);
     }
     ctx.announcer.tell(events).await;
     Ok(())

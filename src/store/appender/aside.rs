@@ -120,7 +120,7 @@ mod tests {
             pin_expires: None,
         };
         let effects = Effects { shows_channel: true, moves_last_message: true };
-        let append = Append { channel_id, message, effects, body: String::new(), only_for: Vec::new() };
+        let append = Append { channel_id, rights: 0, message, effects, body: String::new(), only_for: Vec::new() };
         Job { append, answer: oneshot::channel().0, aside_since: None }
     }
 

@@ -144,7 +144,8 @@ impl ChannelWrite {
     pub async fn put_message(&mut self, message: &Message) -> Result<Message> {
         let row = sqlx::query_as(
             "UPDATE messages SET type = $3, text = $4, quoted_id = $5, silent = $6, data = $7, pinned_at = $8, pinned_by = $9,
-                 pin_expires = $10, updated_at = $11, text_updated_at = $12, deleted_at = $13, show_in_channel = $14
+                 pin_expires = $10, updated_at = $11, text_updated_at = $12, deleted_at = $13, show_in_channel = $14,
+                 shadowed = $15
              WHERE channel_id = $1 AND seq = $2 RETURNING *",
         )
         .bind(message.channel_id)
@@ -161,6 +162,7 @@ impl ChannelWrite {
         .bind(message.text_updated_at)
         .bind(message.deleted_at)
         .bind(message.show_in_channel)
+        .bind(message.shadowed)
         .fetch_one(self.connection())
         .await?;
         Ok(row)
