@@ -154,6 +154,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
+    /// Of an address that is no such proxy.
+    pub connections_per_address: usize,
     /// The secret is the one that everybody knows: this machine's own programs and pages may call, and nobody else's.
     pub development: bool,
     pub api_key: String,
@@ -334,6 +336,9 @@ impl Config {
         let proxies = settings.trusted_proxies.split(',').map(str::trim).filter(|text| !text.is_empty());
         let trusted_proxies =
             proxies.filter_map(|text| text.parse().map_err(|error| problems.push(error)).ok()).collect();
+        if settings.connections_per_address == 0 {
+            problems.push("connections_per_address is at least 1".into());
+        }
         if settings.rate_limits.factor == 0 {
             problems.push("[rate_limits] factor is at least 1; enforce = false switches the limits off".into());
         }
@@ -346,6 +351,7 @@ impl Config {
         Ok(Self {
             listen,
             trusted_proxies,
+            connections_per_address: settings.connections_per_address,
             development: known,
             api_key,
             api_secret,

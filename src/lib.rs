@@ -8,7 +8,7 @@
 //!   sockets), [`engine`] (what nodes share), [`store`] (Postgres, the only place with SQL), [`outside`] (other systems),
 //!   [`jobs`] (what runs beside the requests);
 //! - base: [`error`], [`clock`], [`ids`], [`snowflakes`], [`limits`], [`config`], [`telemetry`], [`tasks`],
-//!   [`asker`], [`lanes`], [`ctx`].
+//!   [`asker`], [`lanes`], [`descriptors`], [`ctx`].
 //!
 //! Dependencies point down. [`app`] puts the parts together and is the only one that knows all of them.
 
@@ -19,6 +19,7 @@ pub mod chat;
 pub mod clock;
 pub mod config;
 pub mod ctx;
+pub mod descriptors;
 pub mod engine;
 pub mod error;
 pub mod events;

@@ -13,7 +13,14 @@ pub const JSON_BODY_BYTES_MAX: usize = 1024 * 1024;
 pub const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// What one HTTP connection may buffer before its headers end: above [`HEADER_BYTES_MAX`], so that the refusal is ours.
 pub const HEADER_BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// How long a connection may take to bring the whole head of its next request, from when it is open or the last answer is written.
+/// So it is also how long an idle one is kept.
 pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// TCP connections of one address to one node, unless `connections_per_address` says otherwise: an office, a campus or a carrier
+/// behind one address, and a quarter of what a node with 20,000 file descriptors has.
+pub const CONNECTIONS_PER_ADDRESS: usize = 5_000;
+/// How often the log says that connections find no place.
+pub const REFUSALS_TOLD_EVERY: Duration = Duration::from_mins(1);
 /// How long a client may take nothing of an answer; then the connection ends. A slow line takes something all the time.
 pub const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 /// A request that takes longer is answered with code 23.
@@ -71,6 +78,10 @@ pub const REMOVED_PIECES_AT_ONCE: usize = 20;
 
 /// Largest frame that a client may send. Clients send heartbeats only.
 pub const CLIENT_FRAME_BYTES_MAX: usize = 16 * 1024;
+/// Sockets of one user on one node, on all surfaces: every device with several windows. The hosted service has fewer.
+pub const SOCKETS_PER_USER: usize = 100;
+/// Sockets of all guests and anonymous visitors of one address on one node: several classrooms behind one router.
+pub const STRANGERS_SOCKETS_PER_ADDRESS: usize = 500;
 /// Longest id of a connection: the name of a node and a UUID.
 pub const CONNECTION_ID_BYTES_MAX: usize = 64;
 /// Longest `/connect` query.
