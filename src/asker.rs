@@ -26,9 +26,8 @@ pub enum Asker {
 }
 
 impl Asker {
-    /// Somebody for whom nobody vouches.
-    pub fn is_stranger(&self) -> bool {
-        !matches!(self, Self::User(_))
+    fn is_stranger(&self) -> bool {
+        matches!(self, Self::Strangers(_))
     }
 }
 
@@ -72,6 +71,12 @@ pub fn tell(asker: Option<Asker>, has_token: bool) {
 /// Has the asker proved who it is?
 pub fn is_known() -> bool {
     WORK.try_with(|work| work.has_token.get()).unwrap_or_default()
+}
+
+/// Does somebody ask for whom nobody vouches?
+pub fn is_stranger() -> bool {
+    WORK.try_with(|work| work.asker.get().is_some_and(|asker| asker.as_ref().is_some_and(Asker::is_stranger)))
+        .unwrap_or_default()
 }
 
 /// Who asks, if it is somebody who has a share.
@@ -193,12 +198,12 @@ mod tests {
         let work = async {
             assert!(!is_known() && current().is_none());
             tell(Some(Asker::Strangers([192, 0, 2, 1].into())), false);
-            assert!(!is_known() && current().is_some_and(|asker| asker.is_stranger()));
+            assert!(!is_known() && is_stranger());
         };
         unknown(work).await;
         let server = async {
             tell(None, true);
-            assert!(is_known() && current().is_none());
+            assert!(is_known() && current().is_none() && !is_stranger());
         };
         unknown(server).await;
     }

@@ -183,7 +183,8 @@ pub const LANE_WAIT: Duration = Duration::from_secs(5);
 
 // ---- One asker's share of a node (docs/adr/0019)
 
-/// Statements of one asker that read from the pool at the same time: a page loads with a few, and the pool has eight connections.
+/// Statements of one asker that read from the pool at the same time: a page loads with a few, and the pool has eight connections,
+/// of which all strangers together have four. So one address, with one account, leaves one to others.
 pub const READS_AT_ONCE_MAX: usize = 3;
 /// Queries with filters of one asker that run at the same time: others have filters too, and few connections for them.
 pub const FILTERS_AT_ONCE_MAX: usize = 1;
