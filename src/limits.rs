@@ -115,6 +115,9 @@ pub const SILENT_PEER: Duration = Duration::from_secs(70);
 pub const LAST_ACTIVE_REFRESH_SECONDS: i64 = 15 * 60;
 /// Commands and events that may wait for one fan-out worker.
 pub const FANOUT_INBOX_MAX: usize = 65_536;
+/// Events on their way to sockets, in bytes, of all workers together: those too that wait for [those who do not
+/// watch](ABSENCES_WAITING_BYTES_MAX), and as many again.
+pub const FANOUT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What a fan-out worker takes from its inbox at once, and so the longest run of frames in one write.
 pub const FANOUT_BATCH_MAX: usize = 64;
 /// A fan-out worker lets others run after so many sockets.
@@ -214,6 +217,8 @@ pub const GUEST_UPLOADS_PER_ADDRESS: usize = 16;
 pub const APPEND_BATCH_MAX: usize = 100;
 /// Messages that may wait for one writer; a sender waits when it is full.
 pub const APPEND_QUEUE_MAX: usize = 4_096;
+/// Those of all writers together, in bytes, until they are announced; they may stand aside, too.
+pub const APPEND_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long a group commit waits for any one lock. Then the channel that is locked stands aside and the others go on.
 pub const APPEND_LOCK_PATIENCE: Duration = Duration::from_millis(50);
 /// How often a writer looks whether channels that stand aside are free.
@@ -224,6 +229,8 @@ pub const APPEND_ASIDE_REST_MAX: Duration = Duration::from_millis(800);
 pub const APPEND_ASIDE_WAIT: Duration = Duration::from_secs(5);
 /// Messages of one channel that stand aside; more are refused at once.
 pub const APPEND_ASIDE_MAX: usize = 500;
+/// The same in bytes: a small part of what may wait, which others need.
+pub const APPEND_ASIDE_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Longest group commit, as Postgres sees it.
 pub const APPEND_STATEMENT_TIME: Duration = Duration::from_secs(8);
 /// The same as the writer sees it, for a Postgres that stands still: longer, so that Postgres speaks first.
@@ -238,12 +245,19 @@ pub const ANNOUNCE_BATCHES_MAX: usize = 16;
 
 /// How often a node reads the log for what nobody announced to it.
 pub const RELAY_EVERY: Duration = Duration::from_millis(500);
-/// Log rows that the relay takes at once.
+/// Log rows that the relay takes at once, and as few as that after they could not be read in time.
 pub const RELAY_ROWS_MAX: i64 = 5_000;
+pub const RELAY_ROWS_MIN: i64 = 50;
+/// Whole events that are read from the log at once, where somebody follows it or closes a gap, and their bytes: one more is
+/// read than fits. So many bytes of the names that are in entries are read at once, too.
+pub const LOG_READ_EVENTS_MAX: usize = 500;
+pub const LOG_READ_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long an event waits for the one before it until the log is asked.
 pub const GAP_PATIENCE: Duration = Duration::from_millis(30);
-/// Events of one channel that wait for a gap to close; more means the log is asked at once.
+/// Events of one channel that wait for a gap to close; more means the log is asked at once, and has what is dropped.
 pub const GAP_EVENTS_MAX: usize = 256;
+/// Those of all channels together, in bytes.
+pub const GAP_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The pause after a read failed that delivery needs; each one after it is twice as long, up to [`READ_AGAIN_MAX`].
 pub const READ_AGAIN_MIN: Duration = Duration::from_millis(50);
 pub const READ_AGAIN_MAX: Duration = Duration::from_secs(2);
@@ -294,8 +308,10 @@ pub const BUS_PAYLOAD_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const CATCHING_UP_LANES: usize = 32;
 /// Those of one lane that may wait. More are left to the relay.
 pub const CATCHING_UP_WAITING_MAX: usize = 2_048;
-/// Messages that may wait to be published.
+/// Messages that may wait to be published, and messages of other nodes that may wait to be heard.
 pub const BUS_QUEUE_MAX: usize = 65_536;
+/// The same in bytes, each. What came over the bus counts until nobody here needs its bytes any more.
+pub const BUS_QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Notes that one node keeps without Redis, all together; the oldest make room.
 pub const NOTES_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// What is around a note in memory: its places in two maps.
@@ -537,6 +553,9 @@ const _: () = {
     assert!(MESSAGE_BYTES_MAX + HTML_BYTES_MAX < EVENT_BYTES_MAX);
     // The largest event with its channel beside it, for those who do not watch.
     assert!(2 * EVENT_BYTES_MAX <= SOCKET_QUEUE_BYTES_MAX && ME_BYTES_MAX < SOCKET_QUEUE_BYTES_MAX);
+    assert!(2 * ABSENCES_WAITING_BYTES_MAX <= FANOUT_BYTES_MAX);
+    assert!(APPEND_ASIDE_BYTES_MAX * 8 <= APPEND_QUEUE_BYTES_MAX);
+    assert!(RELAY_ROWS_MIN <= RELAY_ROWS_MAX && EVENT_BYTES_MAX <= LOG_READ_BYTES_MAX);
     assert!(PUSH_LEASE_SECONDS as u64 > 2 * PUSH_TIMEOUT.as_secs());
     assert!(STATEMENT_TIME.as_millis() < STATEMENT_PATIENCE.as_millis());
     assert!(STATEMENT_PATIENCE.as_millis() < REQUEST_TIMEOUT.as_millis());
