@@ -137,6 +137,9 @@ pub const LARGE_CHANNEL_WATCHING_EVERY: Duration = Duration::from_secs(5);
 
 /// Longest wait for a free connection, or for a new one to open. Then the request fails: a queue of waiting requests helps nobody.
 pub const CONNECTION_WAIT: Duration = Duration::from_secs(5);
+/// A connection that has not been used for so long is asked whether it is still there before it is used. Where there is something to
+/// do none rests so long.
+pub const CONNECTION_RESTED: Duration = Duration::from_secs(1);
 /// Longest statement of a request or a job: nobody waits for its answer any longer.
 pub const STATEMENT_TIME: Duration = Duration::from_secs(10);
 /// How long this side waits for the answer to a statement. Postgres ends it sooner; one that says nothing until then is gone.

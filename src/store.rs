@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, PgPool};
+use sqlx::{ConnectOptions, Connection, PgPool};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
@@ -216,6 +216,15 @@ impl Store {
                 .max_connections(most.max(1))
                 .acquire_timeout(limits::CONNECTION_WAIT)
                 .test_before_acquire(false)
+                .before_acquire(|connection, known| {
+                    Box::pin(async move {
+                        // Postgres may have been started anew meanwhile. Then there is another one, and no request fails.
+                        if known.idle_for >= limits::CONNECTION_RESTED {
+                            connection.ping().await?;
+                        }
+                        Ok(true)
+                    })
+                })
                 .after_connect(move |connection, _| Box::pin(connection::set_up(connection, patience, &[])))
         };
         let for_writes = connections_max * 2 / 5;

@@ -225,9 +225,8 @@ impl Announcer {
                 }
             }
         }
-        let touching = |entry: &&LogEntry| {
-            super::touched(&entry.kind, entry.channel_id, entry.subject.as_deref()).is_some()
-        };
+        let touching =
+            |entry: &&LogEntry| super::touched(&entry.kind, entry.channel_id, entry.subject.as_deref()).is_some();
         for doubt in entries.iter().filter(touching).filter_map(|entry| self.doubt_of(&unheard(entry))) {
             self.doubts.raise(doubt);
         }

@@ -55,11 +55,7 @@ pub fn party(address: IpAddr) -> IpAddr {
 pub fn asker(ctx: &Ctx, parts: &Parts, caller: &Caller) -> Option<Asker> {
     let user = caller.user().filter(|_| !caller.is_server())?;
     let is_stranger = caller.is_anonymous() || user.role == GUEST_ROLE;
-    Some(if is_stranger {
-        Asker::Strangers(party(address(ctx, parts)))
-    } else {
-        Asker::User(user.id.as_str().into())
-    })
+    Some(if is_stranger { Asker::Strangers(party(address(ctx, parts))) } else { Asker::User(user.id.as_str().into()) })
 }
 
 #[cfg(test)]

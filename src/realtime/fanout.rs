@@ -226,7 +226,9 @@ impl Fanout {
             Some(last) if !whole => last + 1,
             _ => next,
         };
-        progress.waiting.extend(missing.into_iter().filter_map(|event| Some((event.number?, Early { event, _share: None }))));
+        progress
+            .waiting
+            .extend(missing.into_iter().filter_map(|event| Some((event.number?, Early { event, _share: None }))));
         // What is still missing before `next` was never committed.
         while progress.seen.is_some_and(|seen| seen + 1 < next) {
             let Some(first) = progress.waiting.first_entry() else { break };

@@ -310,12 +310,7 @@ impl Store {
     ///
     /// # Errors
     /// Postgres.
-    pub async fn channel_events_between(
-        &self,
-        channel_id: i64,
-        after: i64,
-        before: i64,
-    ) -> Result<(Vec<Event>, bool)> {
+    pub async fn channel_events_between(&self, channel_id: i64, after: i64, before: i64) -> Result<(Vec<Event>, bool)> {
         let rows: Vec<EventRow> = sqlx::query_as(events_that_fit!(
             "number",
             "WHERE channel_id = $2 AND number > $3 AND number < $4 AND created_at > now() - interval '1 day'
