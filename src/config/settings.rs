@@ -54,6 +54,18 @@ impl Default for Settings {
     }
 }
 
+impl Settings {
+    /// Numbers that cannot be nothing.
+    pub(super) fn check_numbers(&self, problems: &mut Vec<String>) {
+        if self.connections_per_address == 0 {
+            problems.push("connections_per_address is at least 1".into());
+        }
+        if self.rate_limits.factor == 0 {
+            problems.push("[rate_limits] factor is at least 1; enforce = false switches the limits off".into());
+        }
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct DatabaseSettings {
