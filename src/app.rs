@@ -23,6 +23,7 @@ use crate::engine::redis::Incoming;
 use crate::engine::{self, Topic, memory};
 use crate::events::announce::{Announcer, Slow};
 use crate::events::relay::Relay;
+use crate::http::door::Door;
 use crate::http::{demo, router, server};
 use crate::outside::embedded_postgres::EmbeddedPostgres;
 use crate::outside::object_store;
@@ -188,7 +189,8 @@ impl Node {
             .await
             .map_err(|error| StartError(format!("cannot listen on {}: {error}", ctx.config.listen)))?;
         let listen = listener.local_addr().map_err(|error| StartError(error.to_string()))?;
-        let server = tokio::spawn(server::serve(listener, router::service(ctx.clone()), ctx.draining.clone()));
+        let door = Door::new(&ctx.config);
+        let server = tokio::spawn(server::serve(listener, door, router::service(ctx.clone()), ctx.draining.clone()));
         Ok(Self { ctx, listen, server })
     }
 

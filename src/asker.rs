@@ -17,18 +17,17 @@ tokio::task_local! {
     static WORK: Work;
 }
 
-/// Those who have one share together. Guests and the anonymous have as many names as they like, so it is the address that counts.
+/// Those who have one share together. Guests and the anonymous have as many names as they like, and one may be both: it is the
+/// address that counts.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Asker {
     User(Arc<str>),
-    Guests(IpAddr),
-    Anonymous(IpAddr),
+    Strangers(IpAddr),
 }
 
 impl Asker {
-    /// Somebody for whom nobody vouches.
-    pub fn is_stranger(&self) -> bool {
-        !matches!(self, Self::User(_))
+    fn is_stranger(&self) -> bool {
+        matches!(self, Self::Strangers(_))
     }
 }
 
@@ -37,6 +36,8 @@ impl Asker {
 struct Work {
     /// `None` for a server, which shares with nobody.
     asker: OnceCell<Option<Asker>>,
+    /// Has somebody shown a token?
+    has_token: Cell<bool>,
     /// In the lane of the asker's reads, from the first one on.
     reads: OnceCell<Place>,
     kept: Cell<Vec<Turn>>,
@@ -60,14 +61,22 @@ pub fn for_everybody<T>(work: impl Future<Output = T>) -> impl Future<Output = T
 }
 
 /// Says who asks for what is being done, a server being nobody in particular.
-pub fn tell(asker: Option<Asker>) {
-    let _ = WORK.try_with(|work| work.asker.set(asker));
+pub fn tell(asker: Option<Asker>, has_token: bool) {
+    let _ = WORK.try_with(|work| {
+        let _ = work.asker.set(asker);
+        work.has_token.set(has_token);
+    });
 }
 
 /// Has the asker proved who it is?
 pub fn is_known() -> bool {
-    let known = |work: &Work| work.asker.get().is_some_and(|asker| !matches!(asker, Some(Asker::Anonymous(_))));
-    WORK.try_with(known).unwrap_or_default()
+    WORK.try_with(|work| work.has_token.get()).unwrap_or_default()
+}
+
+/// Does somebody ask for whom nobody vouches?
+pub fn is_stranger() -> bool {
+    WORK.try_with(|work| work.asker.get().is_some_and(|asker| asker.as_ref().is_some_and(Asker::is_stranger)))
+        .unwrap_or_default()
 }
 
 /// Who asks, if it is somebody who has a share.
@@ -188,13 +197,13 @@ mod tests {
     async fn nobody_is_known_before_it_is_told() {
         let work = async {
             assert!(!is_known() && current().is_none());
-            tell(Some(Asker::Anonymous([192, 0, 2, 1].into())));
-            assert!(!is_known() && current().is_some_and(|asker| asker.is_stranger()));
+            tell(Some(Asker::Strangers([192, 0, 2, 1].into())), false);
+            assert!(!is_known() && is_stranger());
         };
         unknown(work).await;
         let server = async {
-            tell(None);
-            assert!(is_known() && current().is_none());
+            tell(None, true);
+            assert!(is_known() && current().is_none() && !is_stranger());
         };
         unknown(server).await;
     }

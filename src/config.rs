@@ -154,6 +154,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Proxies whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<Network>,
+    /// Of an address that is no such proxy.
+    pub connections_per_address: usize,
     /// The secret is the one that everybody knows: this machine's own programs and pages may call, and nobody else's.
     pub development: bool,
     pub api_key: String,
@@ -269,6 +271,7 @@ impl Config {
 
     fn check(settings: Settings) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
+        settings.check_numbers(&mut problems);
         let listen = settings.listen.parse().unwrap_or_else(|_| {
             problems.push(format!("listen = \"{}\" is not ADDRESS:PORT", settings.listen));
             SocketAddr::from(([127, 0, 0, 1], 8000))
@@ -334,9 +337,6 @@ impl Config {
         let proxies = settings.trusted_proxies.split(',').map(str::trim).filter(|text| !text.is_empty());
         let trusted_proxies =
             proxies.filter_map(|text| text.parse().map_err(|error| problems.push(error)).ok()).collect();
-        if settings.rate_limits.factor == 0 {
-            problems.push("[rate_limits] factor is at least 1; enforce = false switches the limits off".into());
-        }
         if let Err(error) = settings.log.filter.parse::<tracing_subscriber::EnvFilter>() {
             problems.push(format!("[log] filter: {error}"));
         }
@@ -346,6 +346,7 @@ impl Config {
         Ok(Self {
             listen,
             trusted_proxies,
+            connections_per_address: settings.connections_per_address,
             development: known,
             api_key,
             api_secret,
@@ -464,6 +465,7 @@ mod tests {
             (&[("MILLRACE_LOG__FILTER", "a=b=c")], "[log] filter"),
             (&[("MILLRACE_TRUSTED_PROXIES", "10.0.0.0/8, here")], "here is neither"),
             (&[("MILLRACE_TRUSTED_PROXIES", "10.0.0.0/33")], "10.0.0.0/33 is neither"),
+            (&[("MILLRACE_CONNECTIONS_PER_ADDRESS", "0")], "connections_per_address is at least 1"),
             (&[("MILLRACE_METRICS__TOKEN", "short")], "fewer than 16 bytes"),
             (&[("MILLRACE_API_KEY", SECRET), ("MILLRACE_API_SECRET", SECRET)], "the key is in every client"),
             (&[("MILLRACE_ROOMS__JWT_SECRET", DEVELOPMENT_API_SECRET)], "is the API secret"),

@@ -4,6 +4,7 @@
 //! answer; everything around that (ids, log line, metrics, duration, rate limits, CORS, the trailing slash) is middleware.
 
 pub mod demo;
+pub mod door;
 pub mod error;
 pub mod extract;
 pub mod files;

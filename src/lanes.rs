@@ -37,6 +37,8 @@ pub enum Lane {
     /// Somebody's uploads, by user, and those of all guests of an address.
     Uploads(String),
     GuestUploads(IpAddr),
+    /// Somebody's sockets, all of which are open at the same time.
+    Sockets(Asker),
     /// Telling whether a user is on this node.
     Presence(String),
     /// Telling whether a user watches a channel, by key, on this node.
@@ -56,6 +58,7 @@ impl Lane {
             Self::AllBodies => limits::LARGE_BODIES_MAX,
             Self::Uploads(_) => limits::UPLOADS_AT_ONCE_MAX,
             Self::GuestUploads(_) => limits::GUEST_UPLOADS_PER_ADDRESS,
+            Self::Sockets(_) => self.places(),
             // What is told last is what counts.
             Self::Presence(_) | Self::Watcher(..) => 1,
         }
@@ -63,7 +66,12 @@ impl Lane {
 
     /// How many are in the lane, with those who wait.
     fn places(&self) -> usize {
-        if matches!(self, Self::Filters(_)) { limits::FILTER_PLACES_MAX } else { limits::LANE_PLACES_MAX }
+        match self {
+            Self::Filters(_) => limits::FILTER_PLACES_MAX,
+            Self::Sockets(Asker::User(_)) => limits::SOCKETS_PER_USER,
+            Self::Sockets(Asker::Strangers(_)) => limits::STRANGERS_SOCKETS_PER_ADDRESS,
+            _ => limits::LANE_PLACES_MAX,
+        }
     }
 
     /// How long somebody waits for a turn.

@@ -8,17 +8,19 @@
 //!   sockets), [`engine`] (what nodes share), [`store`] (Postgres, the only place with SQL), [`outside`] (other systems),
 //!   [`jobs`] (what runs beside the requests);
 //! - base: [`error`], [`clock`], [`ids`], [`snowflakes`], [`limits`], [`config`], [`telemetry`], [`tasks`],
-//!   [`asker`], [`lanes`], [`ctx`].
+//!   [`asker`], [`lanes`], [`budget`], [`descriptors`], [`ctx`].
 //!
 //! Dependencies point down. [`app`] puts the parts together and is the only one that knows all of them.
 
 pub mod access;
 pub mod app;
 pub mod asker;
+pub mod budget;
 pub mod chat;
 pub mod clock;
 pub mod config;
 pub mod ctx;
+pub mod descriptors;
 pub mod engine;
 pub mod error;
 pub mod events;

@@ -13,7 +13,14 @@ pub const JSON_BODY_BYTES_MAX: usize = 1024 * 1024;
 pub const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// What one HTTP connection may buffer before its headers end: above [`HEADER_BYTES_MAX`], so that the refusal is ours.
 pub const HEADER_BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// How long a connection may take to bring the whole head of its next request, from when it is open or the last answer is written.
+/// So it is also how long an idle one is kept.
 pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// TCP connections of one address to one node, unless `connections_per_address` says otherwise: an office, a campus or a carrier
+/// behind one address, and a quarter of what a node with 20,000 file descriptors has.
+pub const CONNECTIONS_PER_ADDRESS: usize = 5_000;
+/// How often the log says that connections find no place.
+pub const REFUSALS_TOLD_EVERY: Duration = Duration::from_mins(1);
 /// How long a client may take nothing of an answer; then the connection ends. A slow line takes something all the time.
 pub const WRITE_PATIENCE: Duration = Duration::from_secs(30);
 /// A request that takes longer is answered with code 23.
@@ -71,6 +78,10 @@ pub const REMOVED_PIECES_AT_ONCE: usize = 20;
 
 /// Largest frame that a client may send. Clients send heartbeats only.
 pub const CLIENT_FRAME_BYTES_MAX: usize = 16 * 1024;
+/// Sockets of one user on one node, on all surfaces: every device with several windows. The hosted service has fewer.
+pub const SOCKETS_PER_USER: usize = 100;
+/// Sockets of all guests and anonymous visitors of one address on one node: several classrooms behind one router.
+pub const STRANGERS_SOCKETS_PER_ADDRESS: usize = 500;
 /// Longest id of a connection: the name of a node and a UUID.
 pub const CONNECTION_ID_BYTES_MAX: usize = 64;
 /// Longest `/connect` query.
@@ -104,6 +115,9 @@ pub const SILENT_PEER: Duration = Duration::from_secs(70);
 pub const LAST_ACTIVE_REFRESH_SECONDS: i64 = 15 * 60;
 /// Commands and events that may wait for one fan-out worker.
 pub const FANOUT_INBOX_MAX: usize = 65_536;
+/// Events on their way to sockets, in bytes, of all workers together: those too that wait for [those who do not
+/// watch](ABSENCES_WAITING_BYTES_MAX), and as many again.
+pub const FANOUT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What a fan-out worker takes from its inbox at once, and so the longest run of frames in one write.
 pub const FANOUT_BATCH_MAX: usize = 64;
 /// A fan-out worker lets others run after so many sockets.
@@ -123,6 +137,9 @@ pub const LARGE_CHANNEL_WATCHING_EVERY: Duration = Duration::from_secs(5);
 
 /// Longest wait for a free connection, or for a new one to open. Then the request fails: a queue of waiting requests helps nobody.
 pub const CONNECTION_WAIT: Duration = Duration::from_secs(5);
+/// A connection that has not been used for so long is asked whether it is still there before it is used. Where there is something to
+/// do none rests so long.
+pub const CONNECTION_RESTED: Duration = Duration::from_secs(1);
 /// Longest statement of a request or a job: nobody waits for its answer any longer.
 pub const STATEMENT_TIME: Duration = Duration::from_secs(10);
 /// How long this side waits for the answer to a statement. Postgres ends it sooner; one that says nothing until then is gone.
@@ -172,7 +189,8 @@ pub const LANE_WAIT: Duration = Duration::from_secs(5);
 
 // ---- One asker's share of a node (docs/adr/0019)
 
-/// Statements of one asker that read from the pool at the same time: a page loads with a few, and the pool has eight connections.
+/// Statements of one asker that read from the pool at the same time: a page loads with a few, and the pool has eight connections,
+/// of which all strangers together have four. So one address, with one account, leaves one to others.
 pub const READS_AT_ONCE_MAX: usize = 3;
 /// Queries with filters of one asker that run at the same time: others have filters too, and few connections for them.
 pub const FILTERS_AT_ONCE_MAX: usize = 1;
@@ -202,6 +220,8 @@ pub const GUEST_UPLOADS_PER_ADDRESS: usize = 16;
 pub const APPEND_BATCH_MAX: usize = 100;
 /// Messages that may wait for one writer; a sender waits when it is full.
 pub const APPEND_QUEUE_MAX: usize = 4_096;
+/// Those of all writers together, in bytes, until they are announced; they may stand aside, too.
+pub const APPEND_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long a group commit waits for any one lock. Then the channel that is locked stands aside and the others go on.
 pub const APPEND_LOCK_PATIENCE: Duration = Duration::from_millis(50);
 /// How often a writer looks whether channels that stand aside are free.
@@ -212,6 +232,8 @@ pub const APPEND_ASIDE_REST_MAX: Duration = Duration::from_millis(800);
 pub const APPEND_ASIDE_WAIT: Duration = Duration::from_secs(5);
 /// Messages of one channel that stand aside; more are refused at once.
 pub const APPEND_ASIDE_MAX: usize = 500;
+/// The same in bytes: a small part of what may wait, which others need.
+pub const APPEND_ASIDE_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Longest group commit, as Postgres sees it.
 pub const APPEND_STATEMENT_TIME: Duration = Duration::from_secs(8);
 /// The same as the writer sees it, for a Postgres that stands still: longer, so that Postgres speaks first.
@@ -228,12 +250,19 @@ pub const ANNOUNCE_BATCHES_MAX: usize = 16;
 
 /// How often a node reads the log for what nobody announced to it.
 pub const RELAY_EVERY: Duration = Duration::from_millis(500);
-/// Log rows that the relay takes at once.
+/// Log rows that the relay takes at once, and as few as that after they could not be read in time.
 pub const RELAY_ROWS_MAX: i64 = 5_000;
+pub const RELAY_ROWS_MIN: i64 = 50;
+/// Whole events that are read from the log at once, where somebody follows it or closes a gap, and their bytes: one more is
+/// read than fits. So many bytes of the names that are in entries are read at once, too.
+pub const LOG_READ_EVENTS_MAX: usize = 500;
+pub const LOG_READ_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long an event waits for the one before it until the log is asked.
 pub const GAP_PATIENCE: Duration = Duration::from_millis(30);
-/// Events of one channel that wait for a gap to close; more means the log is asked at once.
+/// Events of one channel that wait for a gap to close; more means the log is asked at once, and has what is dropped.
 pub const GAP_EVENTS_MAX: usize = 256;
+/// Those of all channels together, in bytes.
+pub const GAP_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// The pause after a read failed that delivery needs; each one after it is twice as long, up to [`READ_AGAIN_MAX`].
 pub const READ_AGAIN_MIN: Duration = Duration::from_millis(50);
 pub const READ_AGAIN_MAX: Duration = Duration::from_secs(2);
@@ -284,8 +313,10 @@ pub const BUS_PAYLOAD_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const CATCHING_UP_LANES: usize = 32;
 /// Those of one lane that may wait. More are left to the relay.
 pub const CATCHING_UP_WAITING_MAX: usize = 2_048;
-/// Messages that may wait to be published.
+/// Messages that may wait to be published, and messages of other nodes that may wait to be heard.
 pub const BUS_QUEUE_MAX: usize = 65_536;
+/// The same in bytes, each. What came over the bus counts until nobody here needs its bytes any more.
+pub const BUS_QUEUE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Notes that one node keeps without Redis, all together; the oldest make room.
 pub const NOTES_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// What is around a note in memory: its places in two maps.
@@ -527,6 +558,9 @@ const _: () = {
     assert!(MESSAGE_BYTES_MAX + HTML_BYTES_MAX < EVENT_BYTES_MAX);
     // The largest event with its channel beside it, for those who do not watch.
     assert!(2 * EVENT_BYTES_MAX <= SOCKET_QUEUE_BYTES_MAX && ME_BYTES_MAX < SOCKET_QUEUE_BYTES_MAX);
+    assert!(2 * ABSENCES_WAITING_BYTES_MAX <= FANOUT_BYTES_MAX);
+    assert!(APPEND_ASIDE_BYTES_MAX * 8 <= APPEND_QUEUE_BYTES_MAX);
+    assert!(RELAY_ROWS_MIN <= RELAY_ROWS_MAX && EVENT_BYTES_MAX <= LOG_READ_BYTES_MAX);
     assert!(PUSH_LEASE_SECONDS as u64 > 2 * PUSH_TIMEOUT.as_secs());
     assert!(STATEMENT_TIME.as_millis() < STATEMENT_PATIENCE.as_millis());
     assert!(STATEMENT_PATIENCE.as_millis() < REQUEST_TIMEOUT.as_millis());

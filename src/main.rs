@@ -9,7 +9,7 @@ use millrace::app::{Node, OpenDatabase};
 use millrace::clock::Clock;
 use millrace::config::{Config, Overrides};
 use millrace::store::{Address, Store, StoreError};
-use millrace::{limits, telemetry};
+use millrace::{descriptors, limits, telemetry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 #[global_allocator]
@@ -123,6 +123,7 @@ async fn apply_migrations(config: &Config, address: &Address) -> Result<(), Stor
 
 async fn serve(config: Config) -> Outcome {
     telemetry::start_logging(&config.log);
+    descriptors::raise();
     let welcome = config.demo;
     let database = OpenDatabase::open(&config).await?;
     let node = match Box::pin(Node::start(config, &database.address, Clock::default())).await {

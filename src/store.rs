@@ -36,7 +36,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, PgPool};
+use sqlx::{ConnectOptions, Connection, PgPool};
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::config::Secret;
@@ -47,7 +48,7 @@ use crate::{limits, tasks, telemetry};
 use channels::{Creation, NewChannel};
 use connection::Patience;
 use filters::Filters;
-use statement::Statement;
+use statement::{Shared, Statement};
 pub use write::{ChannelWrite, Write};
 
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
@@ -190,10 +191,12 @@ impl Address {
 /// Transactions have connections of their own. While one is open its caller may read what has been committed, and a pool
 /// that both shared could be full of transactions that all wait for one more connection. What clients' filters have become has
 /// connections of its own too, with less time: nobody knows beforehand what one costs, and others go on reading (filters.rs).
-/// Of those for reads one asker has a few at a time (statement.rs).
+/// Of those for reads one asker has a few at a time, and strangers have half (statement.rs).
 #[derive(Clone)]
 pub struct Store {
     reads: PgPool,
+    /// Turns to read of those for whom nobody vouches.
+    strangers: Arc<Semaphore>,
     filters: Arc<Filters>,
     slow_filters: Arc<Filters>,
     writes: PgPool,
@@ -213,19 +216,29 @@ impl Store {
                 .max_connections(most.max(1))
                 .acquire_timeout(limits::CONNECTION_WAIT)
                 .test_before_acquire(false)
+                .before_acquire(|connection, known| {
+                    Box::pin(async move {
+                        // Postgres may have been started anew meanwhile. Then there is another one, and no request fails.
+                        if known.idle_for >= limits::CONNECTION_RESTED {
+                            connection.ping().await?;
+                        }
+                        Ok(true)
+                    })
+                })
                 .after_connect(move |connection, _| Box::pin(connection::set_up(connection, patience, &[])))
         };
         let for_writes = connections_max * 2 / 5;
         let for_filters = connections_max / 5;
         let for_reads = connections_max - for_writes - for_filters;
         let reads = pool(for_reads, limits::STATEMENT_TIME).connect_with(address.options()).await?;
+        let strangers = Arc::new(Semaphore::new((for_reads as usize / 2).max(1)));
         let filters = |connections, time| {
             Arc::new(Filters::new(connections, |most| pool(most, time).connect_lazy_with(address.options())))
         };
         let slow_filters = filters(for_filters / 2, limits::FILTER_TIME);
         let filters = filters(for_filters.div_ceil(2), limits::FILTER_TRIAL);
         let writes = pool(for_writes, limits::STATEMENT_TIME).connect_lazy_with(address.options());
-        Ok(Self { reads, filters, slow_filters, writes, lanes: Arc::default(), address: address.clone() })
+        Ok(Self { reads, strangers, filters, slow_filters, writes, lanes: Arc::default(), address: address.clone() })
     }
 
     /// Applies the migrations that are missing, one node at a time.
@@ -332,7 +345,7 @@ impl Store {
     fn pool(&self) -> Statement<'_> {
         telemetry::expect_no_transaction();
         telemetry::count_query();
-        Statement::shared(&self.reads, &self.lanes)
+        Statement::shared(&self.reads, Shared { lanes: &self.lanes, strangers: &self.strangers })
     }
 
     /// The same for a statement that changes something: whoever asked for it is not let go before it is done.

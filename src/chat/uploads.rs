@@ -114,7 +114,7 @@ pub async fn admit(ctx: &Ctx, caller: &Caller, cid: &Cid) -> Result<Admission> {
         turns.push(ctx.lanes.enter(Lane::Uploads(caller.acting()?.id.clone())).await.map_err(crowded)?);
     }
     // A guest waits for nobody who stands still, but for as many guests as an address may have at once.
-    if let Some(Asker::Guests(address)) = asker::current() {
+    if let Some(Asker::Strangers(address)) = asker::current() {
         turns.push(ctx.lanes.enter(Lane::GuestUploads(address)).await.map_err(crowded)?);
     }
     Ok(Admission { access, _turns: turns })

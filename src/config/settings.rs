@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::{Secret, is_loopback};
+use crate::limits;
 
 /// What the file and the environment may say. `MILLRACE_DATABASE__CONNECTIONS_MAX=40` sets `connections_max` in
 /// `[database]`; `DATABASE_URL`, `REDIS_URL` and `VAPID_SUBJECT` (`[push] contact`) work without prefix.
@@ -15,6 +16,7 @@ pub(super) struct Settings {
     pub(super) listen: String,
     pub(super) data_dir: PathBuf,
     pub(super) trusted_proxies: String,
+    pub(super) connections_per_address: usize,
     pub(super) api_key: Option<String>,
     pub(super) api_secret: Option<Secret>,
     pub(super) public_url: Option<String>,
@@ -35,6 +37,7 @@ impl Default for Settings {
             listen: "127.0.0.1:8000".into(),
             data_dir: "./data".into(),
             trusted_proxies: String::new(),
+            connections_per_address: limits::CONNECTIONS_PER_ADDRESS,
             api_key: None,
             api_secret: None,
             public_url: None,
@@ -47,6 +50,18 @@ impl Default for Settings {
             rooms: RoomSettings::default(),
             metrics: MetricsSettings::default(),
             log: LogSettings::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// Numbers that cannot be nothing.
+    pub(super) fn check_numbers(&self, problems: &mut Vec<String>) {
+        if self.connections_per_address == 0 {
+            problems.push("connections_per_address is at least 1".into());
+        }
+        if self.rate_limits.factor == 0 {
+            problems.push("[rate_limits] factor is at least 1; enforce = false switches the limits off".into());
         }
     }
 }

@@ -16,6 +16,8 @@ use super::{Audience, Event, Touched};
 use crate::access::Caches;
 use crate::access::revocation::{Doubt, Doubts};
 use crate::engine::{Engine, Topic};
+use crate::error::Result;
+use crate::limits;
 use crate::realtime::Realtime;
 use crate::store::appender::Announce;
 use crate::store::events::LogEntry;
@@ -208,23 +210,32 @@ impl Announcer {
         self.forget(&unheard(entry)).await;
     }
 
-    /// Sees to what an entry of the log means for the sockets here. Its event may have come by as one that was missing between
-    /// two others (realtime/fanout.rs), and then nobody else has. It goes by what is true now, so it may be done again.
-    pub async fn settle(&self, entry: &LogEntry) {
-        let event = unheard(entry);
-        if let (Some(channel), Some(user)) = (entry.channel_id, &entry.subject)
-            && matches!(&*entry.kind, "member.added" | "member.removed")
-            && self.realtime.is_here(user)
-        {
-            match (&*entry.kind, self.caches.membership(channel, user).await) {
-                ("member.added", Ok(Some(_))) => self.realtime.join(user, channel).await,
-                ("member.removed", Ok(None)) => self.realtime.leave(user, channel).await,
-                _ => {}
+    /// Sees to what entries of the log mean for the sockets here. Their events may have come by as some that were missing between
+    /// others (realtime/fanout.rs), and then nobody else has. It goes by what is true now, so it may be done again.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn settle(&self, entries: &[LogEntry]) -> Result<()> {
+        let moved = entries.iter().filter(|entry| matches!(&*entry.kind, "member.added" | "member.removed"));
+        let moved = moved.filter_map(|entry| Some((&*entry.kind, (entry.channel_id?, entry.subject.clone()?))));
+        let here: Vec<(&str, (i64, String))> = moved.filter(|(_, (_, user))| self.realtime.is_here(user)).collect();
+        for some in here.chunks(limits::RECHECK_BATCH) {
+            let keys: Vec<(i64, String)> = some.iter().map(|(_, key)| key.clone()).collect();
+            let memberships = self.caches.memberships(&keys).await?;
+            for ((kind, (channel, user)), membership) in some.iter().zip(memberships) {
+                match (*kind, membership) {
+                    ("member.added", Some(_)) => self.realtime.join(user, *channel).await,
+                    ("member.removed", None) => self.realtime.leave(user, *channel).await,
+                    _ => {}
+                }
             }
         }
-        if let Some(doubt) = self.doubt_of(&event) {
+        let touching =
+            |entry: &&LogEntry| super::touched(&entry.kind, entry.channel_id, entry.subject.as_deref()).is_some();
+        for doubt in entries.iter().filter(touching).filter_map(|entry| self.doubt_of(&unheard(entry))) {
             self.doubts.raise(doubt);
         }
+        Ok(())
     }
 }
 

@@ -5,6 +5,9 @@
 //! delivered or does not care for, and delivers the rest. So an event that was committed is late by half a second at worst
 //! and never lost, and caches learn of changes even when the bus is silent.
 //!
+//! It reads in pieces that have a bound in bytes, and its place moves with each of them: what is done is done, whatever takes too
+//! long after it. Then the next page is smaller, until one succeeds.
+//!
 //! Ordering: entries come in the order of their transactions, and only of transactions older than every open one, so none
 //! is skipped (store/events.rs). Within a channel the numbers decide, as everywhere (realtime/fanout.rs).
 //!
@@ -15,17 +18,20 @@ use std::sync::Arc;
 use super::Touched;
 use super::announce::Announcer;
 use crate::engine::Topic;
+use crate::error::Result;
 use crate::limits;
 use crate::realtime::Realtime;
 use crate::store::connection::within;
-use crate::store::events::{LogEntry, LogPosition};
-use crate::store::{Result, Store};
+use crate::store::events::{LogEntry, LogPage, LogPosition};
+use crate::store::{self, Store};
 
 pub struct Relay {
     store: Store,
     realtime: Realtime,
     announcer: Arc<Announcer>,
     position: LogPosition,
+    /// Entries that it takes at once.
+    rows: i64,
 }
 
 /// Does it change what nodes remember, and what sockets may hear? (The app's settings are heard by every node anyway.)
@@ -39,9 +45,9 @@ impl Relay {
     ///
     /// # Errors
     /// Postgres.
-    pub async fn new(store: Store, realtime: Realtime, announcer: Arc<Announcer>) -> Result<Self> {
+    pub async fn new(store: Store, realtime: Realtime, announcer: Arc<Announcer>) -> store::Result<Self> {
         let position = store.log_end().await?;
-        Ok(Self { store, realtime, announcer, position })
+        Ok(Self { store, realtime, announcer, position, rows: limits::RELAY_ROWS_MAX })
     }
 
     /// Runs until it is dropped.
@@ -50,51 +56,60 @@ impl Relay {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
-            // A full page means that there is more.
-            loop {
-                match tokio::time::timeout(limits::TURN_TIME, self.step()).await {
-                    Ok(Ok(count)) if count < limits::RELAY_ROWS_MAX as usize => break,
-                    Ok(Ok(_)) => {}
-                    Ok(Err(error)) => {
-                        tracing::warn!(%error, "the relay could not read the log");
-                        break;
-                    }
-                    Err(_) => {
-                        tracing::warn!("the relay could not read the log in time");
-                        break;
-                    }
-                }
-            }
+            while self.step_in_time().await {}
         }
     }
 
-    async fn step(&mut self) -> Result<usize> {
-        let page = self.store.log_after(self.position, limits::RELAY_ROWS_MAX);
-        let entries = within(limits::RELAY_READ_TIME, page).await?;
-        let mut missed: Vec<LogEntry> = Vec::new();
-        for entry in &entries {
+    /// Takes a page, of another size than before. Is there more?
+    async fn step_in_time(&mut self) -> bool {
+        match tokio::time::timeout(limits::TURN_TIME, self.step()).await {
+            Ok(Ok(more)) => {
+                self.rows = (self.rows * 2).min(limits::RELAY_ROWS_MAX);
+                return more;
+            }
+            Ok(Err(error)) => tracing::warn!(?error, rows = self.rows, "the relay could not read the log"),
+            Err(_) => tracing::warn!(rows = self.rows, "the relay could not read the log in time"),
+        }
+        self.rows = (self.rows / 2).max(limits::RELAY_ROWS_MIN);
+        false
+    }
+
+    async fn step(&mut self) -> Result<bool> {
+        let page = self.store.log_after(self.position, self.rows);
+        let LogPage { entries, more } = within(limits::RELAY_READ_TIME, page).await?;
+        let mut missed = Vec::new();
+        for (index, entry) in entries.iter().enumerate() {
             if touches_rights(entry) {
                 self.announcer.forget_touched(entry).await;
             }
             if self.is_wanted(entry) && self.realtime.fanout.is_news(entry.channel_id, entry.number, entry.id).await {
-                missed.push(entry.clone());
+                missed.push((index, entry.position()));
             }
         }
-        if !missed.is_empty() {
-            let (ids, transactions): (Vec<i64>, Vec<i64>) = missed.iter().map(|entry| (entry.id, entry.tx)).unzip();
-            let events = within(limits::RELAY_READ_TIME, self.store.events_by_id(&ids, &transactions)).await?;
-            metrics::counter!("millrace_relay_repeated_total").increment(events.len() as u64);
-            for event in events {
-                self.announcer.hear(event).await;
-            }
+        let (mut done, mut missed) = (0, &missed[..]);
+        while done < entries.len() {
+            missed = &missed[self.hear(missed).await?..];
+            let next = missed.first().map_or(entries.len(), |(index, _)| *index);
+            self.announcer.settle(&entries[done..next]).await?;
+            self.position = entries[next - 1].position();
+            done = next;
         }
-        for entry in entries.iter().filter(|entry| touches_rights(entry)) {
-            self.announcer.settle(entry).await;
+        Ok(more)
+    }
+
+    /// Hears of the first of what was missed, and says how many that is.
+    async fn hear(&self, missed: &[(usize, LogPosition)]) -> Result<usize> {
+        if missed.is_empty() {
+            return Ok(0);
         }
-        if let Some(last) = entries.last() {
-            self.position = LogPosition { tx: last.tx, id: last.id };
+        let places: Vec<LogPosition> =
+            missed.iter().take(limits::LOG_READ_EVENTS_MAX).map(|(_, place)| *place).collect();
+        let (events, read) = within(limits::RELAY_READ_TIME, self.store.events_at(&places)).await?;
+        metrics::counter!("millrace_relay_repeated_total").increment(events.len() as u64);
+        for event in events {
+            self.announcer.hear(event).await;
         }
-        Ok(entries.len())
+        Ok(read)
     }
 
     /// Would anybody on this node hear it?

@@ -1,23 +1,28 @@
 //! From where a request comes: the address that limits count by where nothing else is known of a caller, and who shares with whom.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 
 use axum::http::request::Parts;
 
+use super::door::Place;
 use crate::access::Caller;
 use crate::access::caller::GUEST_ROLE;
 use crate::asker::Asker;
 use crate::config::Network;
 use crate::ctx::Ctx;
 
-/// The other end of the TCP connection (server.rs).
-#[derive(Clone, Copy, Debug)]
-pub struct Peer(pub IpAddr);
+/// The other end of the TCP connection (server.rs). The connection's place is taken for as long as anybody has this.
+#[derive(Clone)]
+pub struct Peer {
+    pub address: IpAddr,
+    pub place: Arc<Place>,
+}
 
 /// Who sent the request. Behind a proxy that the configuration trusts it is the last address in `X-Forwarded-For` that is no such
 /// proxy: what stands before it anybody may have written.
 pub fn address(ctx: &Ctx, parts: &Parts) -> IpAddr {
-    let peer = parts.extensions.get::<Peer>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.0.to_canonical());
+    let peer = parts.extensions.get::<Peer>().map_or(IpAddr::from([0, 0, 0, 0]), |peer| peer.address.to_canonical());
     let forwarded = parts.headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
     let forwarded: Vec<&str> = forwarded.flat_map(|value| value.split(',')).map(str::trim).collect();
     sender(peer, &forwarded, &ctx.config.trusted_proxies)
@@ -49,13 +54,8 @@ pub fn party(address: IpAddr) -> IpAddr {
 /// Who asks, with a share of its own; nobody where it is a server.
 pub fn asker(ctx: &Ctx, parts: &Parts, caller: &Caller) -> Option<Asker> {
     let user = caller.user().filter(|_| !caller.is_server())?;
-    Some(if caller.is_anonymous() {
-        Asker::Anonymous(party(address(ctx, parts)))
-    } else if user.role == GUEST_ROLE {
-        Asker::Guests(party(address(ctx, parts)))
-    } else {
-        Asker::User(user.id.as_str().into())
-    })
+    let is_stranger = caller.is_anonymous() || user.role == GUEST_ROLE;
+    Some(if is_stranger { Asker::Strangers(party(address(ctx, parts))) } else { Asker::User(user.id.as_str().into()) })
 }
 
 #[cfg(test)]

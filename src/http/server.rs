@@ -1,5 +1,7 @@
 //! Accepting connections, and letting them go when the node drains.
 
+use std::sync::Arc;
+
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -9,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::door::Door;
 use super::middleware::slash::TrailingSlash;
 use super::patience::Patient;
 use super::peer::Peer;
@@ -18,7 +21,12 @@ use crate::limits;
 pub type Socket = Patient<TcpStream>;
 
 /// Answers requests until the node drains, then finishes those that are being answered.
-pub async fn serve(listener: TcpListener, service: TrailingSlash<Router>, draining: CancellationToken) {
+pub async fn serve(
+    listener: TcpListener,
+    door: Arc<Door>,
+    service: TrailingSlash<Router>,
+    draining: CancellationToken,
+) {
     let connections = TaskTracker::new();
     let builder = builder();
     loop {
@@ -28,11 +36,13 @@ pub async fn serve(listener: TcpListener, service: TrailingSlash<Router>, draini
         };
         match accepted {
             Ok((stream, peer)) => {
+                let Some(place) = door.enter(peer.ip()) else { continue };
+                let peer = Peer { address: peer.ip(), place: Arc::new(place) };
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "TCP_NODELAY");
                 }
                 let stream: Socket = Patient::new(stream, limits::WRITE_PATIENCE);
-                let service = FromPeer { service: service.clone(), peer: Peer(peer.ip()) };
+                let service = FromPeer { service: service.clone(), peer };
                 connections.spawn(connection(builder.clone(), stream, service, draining.clone()));
             }
             Err(error) => {
@@ -53,6 +63,7 @@ fn builder() -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
+        // From when the connection waits for a request: an idle one has no more time than a slow one.
         .header_read_timeout(limits::HEADER_READ_TIMEOUT)
         // Also what waits to be written. Never with `pipeline_flush`, which waits for no reader.
         .max_buf_size(limits::HEADER_BUFFER_BYTES_MAX);
@@ -94,14 +105,13 @@ impl tower::Service<hyper::Request<hyper::body::Incoming>> for FromPeer {
     }
 
     fn call(&mut self, mut request: hyper::Request<hyper::body::Incoming>) -> Self::Future {
-        request.extensions_mut().insert(self.peer);
+        request.extensions_mut().insert(self.peer.clone());
         self.service.call(request.map(axum::body::Body::new))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
@@ -122,7 +132,10 @@ mod tests {
             std::future::ready(answer.clone())
         };
         let router = Router::new().route("/x/", get(handler.clone()).options(handler));
-        let service = FromPeer { service: TrailingSlash(router), peer: Peer([127, 0, 0, 1].into()) };
+        let address = [127, 0, 0, 1].into();
+        let place = Door::with_places(1, 1, &[]).enter(address).unwrap();
+        let peer = Peer { address, place: Arc::new(place) };
+        let service = FromPeer { service: TrailingSlash(router), peer };
         let (mut client, stream) = tokio::io::duplex(64 * 1024);
         let stream = Patient::new(stream, Duration::from_millis(50));
         let server = tokio::spawn(connection(builder(), stream, service, CancellationToken::new()));

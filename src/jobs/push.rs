@@ -31,7 +31,7 @@ use crate::error::Result;
 use crate::events::Event;
 use crate::limits;
 use crate::outside::push::{Outcome, Receiver};
-use crate::store::events::{LogEntry, LogPosition};
+use crate::store::events::{LogEntry, LogPage, LogPosition};
 use crate::store::messages::{Message, Reader};
 use crate::store::push::Delivery;
 
@@ -81,27 +81,27 @@ async fn read(ctx: &Ctx, begun: &mut bool) -> Result<()> {
         ctx.store.create_log_cursor(READER).await?;
         *begun = true;
     }
-    // A full page means that there is more.
-    while read_page(ctx).await? == limits::PUSH_LOG_ROWS_MAX as usize {}
+    while read_page(ctx).await? {}
     Ok(())
 }
 
-async fn read_page(ctx: &Ctx) -> Result<usize> {
+/// Reads a page of it. Is there more?
+async fn read_page(ctx: &Ctx) -> Result<bool> {
     let mut write = ctx.store.write().await?;
     let Some(position) = write.lock_log_cursor(READER).await? else {
-        return Ok(0);
+        return Ok(false);
     };
-    let entries = ctx.store.log_after(position, limits::PUSH_LOG_ROWS_MAX).await?;
+    let LogPage { entries, more } = ctx.store.log_after(position, limits::PUSH_LOG_ROWS_MAX).await?;
     let Some(last) = entries.last() else {
-        return Ok(0);
+        return Ok(false);
     };
     let wanted = wanted(ctx, &entries).await?;
     if !wanted.is_empty() {
         write.insert_deliveries(&wanted, ctx.clock.now()).await?;
     }
-    write.move_log_cursor(READER, LogPosition { tx: last.tx, id: last.id }).await?;
+    write.move_log_cursor(READER, last.position()).await?;
     write.commit().await?;
-    Ok(entries.len())
+    Ok(more)
 }
 
 /// Who is to be pushed which of the new messages among entries of the log. What nobody wants is not read.
@@ -111,16 +111,18 @@ async fn wanted(ctx: &Ctx, entries: &[LogEntry]) -> Result<Vec<(String, String)>
     let candidates = candidates(ctx, &channels.into_iter().collect::<Vec<_>>()).await?;
     let heard: HashSet<i64> = candidates.iter().map(|candidate| candidate.channel_id).collect();
     let here = new().filter(|entry| entry.channel_id.is_some_and(|channel| heard.contains(&channel)));
-    let (ids, transactions): (Vec<i64>, Vec<i64>) = here.map(|entry| (entry.id, entry.tx)).unzip();
-    if ids.is_empty() {
-        return Ok(Vec::new());
+    let places: Vec<LogPosition> = here.map(LogEntry::position).collect();
+    let (mut rest, mut wanted) = (&places[..], Vec::new());
+    while !rest.is_empty() {
+        let (events, read) = ctx.store.events_at(rest).await?;
+        rest = &rest[read..];
+        let oldest = ctx.clock.now().plus_seconds(-limits::PUSH_AGE_MAX_SECONDS);
+        let recent = events.iter().filter(|event| event.created_at > oldest);
+        // As they are now.
+        let messages = ctx.store.messages_by_ids(&recent.filter_map(message_id).collect::<Vec<_>>()).await?;
+        wanted.extend(audience(ctx, &candidates, &messages).await?);
     }
-    let events = ctx.store.events_by_id(&ids, &transactions).await?;
-    let oldest = ctx.clock.now().plus_seconds(-limits::PUSH_AGE_MAX_SECONDS);
-    let recent = events.iter().filter(|event| event.created_at > oldest);
-    // As they are now.
-    let messages = ctx.store.messages_by_ids(&recent.filter_map(message_id).collect::<Vec<_>>()).await?;
-    audience(ctx, candidates, &messages).await
+    Ok(wanted)
 }
 
 fn message_id(event: &Event) -> Option<String> {

@@ -5,7 +5,8 @@
 //! places and PATH), the packaged binaries that `make run` puts into the cache. Postgres refuses to run as root, so root
 //! starts it as `postgres` or `nobody`.
 //!
-//! Its directory is made beside its place and moved there when it is whole, so that one that is there can be started.
+//! Its directory is made beside its place and moved there when it is whole and on the disk, so that one that is there can be started,
+//! also after a power failure.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -106,14 +107,17 @@ impl EmbeddedPostgres {
         let mut outcome = Ok(());
         for locale in ["--locale=C.UTF-8", "--no-locale"] {
             self.clear();
-            let options = ["-U", SUPERUSER, "-A", "trust", "-E", "UTF8", locale, "--no-sync", "-D"].map(OsStr::new);
+            let options = ["-U", SUPERUSER, "-A", "trust", "-E", "UTF8", locale, "-D"].map(OsStr::new);
             outcome = self.run("initdb", options.into_iter().chain([new.as_os_str()])).await;
             if outcome.is_ok() {
                 break;
             }
         }
         outcome?;
-        fs::rename(&new, &self.data).map_err(|error| format!("cannot make {}: {error}", self.data.display()))
+        // `initdb` has seen to it that all it made is on the disk.
+        let place = self.data.parent().unwrap_or(&self.data);
+        let renamed = fs::rename(&new, &self.data).and_then(|()| fs::File::open(place)?.sync_all());
+        renamed.map_err(|error| format!("cannot make {}: {error}", self.data.display()))
     }
 
     /// Takes away what is no Postgres, or not wholly one, as far as nobody is writing there.
@@ -290,8 +294,7 @@ mod tests {
     fn programs_that_stop_half_way() -> tempfile::TempDir {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("initdb");
-        let half =
-            "#!/bin/sh\nfor last; do :; done\nmkdir -p \"$last/base\" && echo 16 > \"$last/PG_VERSION\"\nexit 1\n";
+        let half = "#!/bin/sh\necho \"$@\"\nfor last; do :; done\nmkdir -p \"$last/base\" && echo 16 > \"$last/PG_VERSION\"\nexit 1\n";
         fs::write(&path, half).unwrap();
         for path in [directory.path(), &path] {
             fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -303,7 +306,8 @@ mod tests {
     async fn a_first_start_that_was_cut_off_is_begun_again() {
         let place = tempfile::tempdir().unwrap();
         let programs = programs_that_stop_half_way();
-        EmbeddedPostgres::start_by(programs.path().to_owned(), place.path(), &[]).await.unwrap_err();
+        let said = EmbeddedPostgres::start_by(programs.path().to_owned(), place.path(), &[]).await.unwrap_err();
+        assert!(said.contains("-E UTF8") && !said.contains("--no-sync"), "what is made has to be on the disk: {said}");
         let postgres = EmbeddedPostgres::start(place.path(), &[]).await.unwrap();
         postgres.address().create_database().await.unwrap();
         postgres.stop().await.unwrap();

@@ -5,16 +5,19 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 
 use super::Dialect;
+use crate::budget::Share;
 use crate::events::Event;
 
 pub struct Delivery {
     pub event: Event,
+    /// Of what may be on its way.
+    _share: Share,
     frames: Box<[OnceLock<Option<Bytes>>]>,
 }
 
 impl Delivery {
-    pub(super) fn new(event: Event, dialects: usize) -> Self {
-        Self { event, frames: (0..dialects).map(|_| OnceLock::new()).collect() }
+    pub(super) fn new(event: Event, share: Share, dialects: usize) -> Self {
+        Self { event, _share: share, frames: (0..dialects).map(|_| OnceLock::new()).collect() }
     }
 
     /// The frame that sockets of this dialect get.

@@ -7,6 +7,9 @@
 //!
 //! Events without a number (for one user, or ephemeral) are only kept from being delivered twice.
 //!
+//! What is on its way has a bound in bytes. Whoever brings more waits, as where an inbox is full. What waits for a gap has one of its
+//! own, which keeps nothing from going on: what does not fit is dropped, and the log has it.
+//!
 //! An event counts as seen in the same step in which the workers have it: first there is room for it everywhere ([`Room`]),
 //! then it is marked and handed over, with no wait in between. Whoever stops half-way has lost nothing.
 
@@ -19,6 +22,7 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
 use super::delivery::Delivery;
 use super::registry::Command;
+use crate::budget::{Budget, Share};
 use crate::events::Event;
 use crate::limits;
 use crate::store::Store;
@@ -33,14 +37,23 @@ struct Progress {
     /// The last number that went on. `None` until it is known where the channel stands.
     seen: Option<i64>,
     /// Events that came too early.
-    waiting: BTreeMap<i64, Event>,
+    waiting: BTreeMap<i64, Early>,
     repairing: bool,
     /// Users who watch the channel, over all nodes, as last heard.
     watchers: i64,
 }
 
+/// An event that came too early, with its share of what may wait; one that was read from the log goes on at once.
+struct Early {
+    event: Event,
+    _share: Option<Share>,
+}
+
 pub struct Fanout {
     channels: Box<[AsyncMutex<HashMap<i64, Progress>>]>,
+    /// For what is on its way, and for what waits for a gap to close.
+    under_way: Arc<Budget>,
+    early: Arc<Budget>,
     recent: Mutex<Recent>,
     workers: Arc<[mpsc::Sender<Command>]>,
     store: Store,
@@ -50,7 +63,8 @@ pub struct Fanout {
 impl Fanout {
     pub(super) fn new(store: Store, workers: Arc<[mpsc::Sender<Command>]>, dialects: usize) -> Self {
         let channels = (0..SHARDS).map(|_| AsyncMutex::default()).collect();
-        Self { channels, recent: Mutex::default(), workers, store, dialects }
+        let (under_way, early) = (Budget::new(limits::FANOUT_BYTES_MAX), Budget::new(limits::GAP_BYTES_MAX));
+        Self { channels, under_way, early, recent: Mutex::default(), workers, store, dialects }
     }
 
     fn shard(&self, channel: i64) -> &AsyncMutex<HashMap<i64, Progress>> {
@@ -112,13 +126,13 @@ impl Fanout {
             return;
         }
         if progress.seen.is_some_and(|seen| number == seen + 1) {
-            let room = self.room().await;
+            let room = self.room(&event).await;
             progress.seen = Some(number);
             room.take(event, progress.watchers, self.dialects);
-        } else {
-            progress.waiting.insert(number, event);
-            if progress.seen.is_none() && progress.waiting.len() > limits::GAP_EVENTS_MAX {
-                // Once it is known where the channel stands, the log has what is dropped here.
+        } else if let Some(share) = self.early.take(event.body.len()) {
+            progress.waiting.insert(number, Early { event, _share: Some(share) });
+            if progress.waiting.len() > limits::GAP_EVENTS_MAX {
+                // The gap is larger now, and the log has what is dropped.
                 progress.waiting.pop_first();
             }
         }
@@ -126,7 +140,7 @@ impl Fanout {
     }
 
     async fn deliver_unnumbered(&self, event: Event) {
-        let room = self.room().await;
+        let room = self.room(&event).await;
         if event.id.is_some_and(|id| self.recent().contains(id)) {
             return;
         }
@@ -156,15 +170,15 @@ impl Fanout {
                 entry.remove();
                 continue;
             }
-            let room = self.room().await;
-            let (number, event) = entry.remove_entry();
+            let room = self.room(&entry.get().event).await;
+            let (number, Early { event, .. }) = entry.remove_entry();
             seen = number;
             progress.seen = Some(seen);
             room.take(event, progress.watchers, self.dialects);
         }
         if !progress.waiting.is_empty() && !progress.repairing {
             progress.repairing = true;
-            self.spawn_repair(channel, progress.waiting.len() > limits::GAP_EVENTS_MAX);
+            self.spawn_repair(channel, progress.waiting.len() >= limits::GAP_EVENTS_MAX);
         }
     }
 
@@ -191,7 +205,7 @@ impl Fanout {
             };
             metrics::counter!("millrace_gaps_total").increment(1);
             match self.store.channel_events_between(channel, seen, next).await {
-                Ok(missing) => return self.fill(channel, missing, next).await,
+                Ok((missing, whole)) => return self.fill(channel, missing, whole, next).await,
                 Err(error) => {
                     metrics::counter!("millrace_delivery_reads_failed_total").increment(1);
                     tracing::warn!(%error, "could not read missing events");
@@ -203,24 +217,28 @@ impl Fanout {
     }
 
     /// Takes what the log has of a channel's events before `next`.
-    async fn fill(self: &Arc<Self>, channel: i64, missing: Vec<Event>, next: i64) {
+    async fn fill(self: &Arc<Self>, channel: i64, missing: Vec<Event>, whole: bool, next: i64) {
         let mut shard = self.shard(channel).lock().await;
         let Some(progress) = shard.get_mut(&channel) else { return };
         progress.repairing = false;
         // A long gap is read in parts: what lies behind this part is not known to be missing.
         let next = match missing.last().and_then(|event| event.number) {
-            Some(last) if missing.len() == limits::SYNC_EVENTS_MAX => last + 1,
+            Some(last) if !whole => last + 1,
             _ => next,
         };
-        progress.waiting.extend(missing.into_iter().filter_map(|event| Some((event.number?, event))));
+        progress
+            .waiting
+            .extend(missing.into_iter().filter_map(|event| Some((event.number?, Early { event, _share: None }))));
         // What is still missing before `next` was never committed.
         while progress.seen.is_some_and(|seen| seen + 1 < next) {
-            let room = self.room().await;
-            let Some((number, event)) = progress.waiting.pop_first() else { break };
-            if number >= next {
-                progress.waiting.insert(number, event);
+            let Some(first) = progress.waiting.first_entry() else { break };
+            if *first.key() >= next {
                 progress.seen = Some(next - 1);
-            } else if progress.seen.is_none_or(|seen| number > seen) {
+                break;
+            }
+            let room = self.room(&first.get().event).await;
+            let (number, Early { event, .. }) = first.remove_entry();
+            if progress.seen.is_none_or(|seen| number > seen) {
                 progress.seen = Some(number);
                 room.take(event, progress.watchers, self.dialects);
             }
@@ -228,19 +246,23 @@ impl Fanout {
         self.advance(channel, progress).await;
     }
 
-    /// Waits until every worker can take one more event.
-    async fn room(&self) -> Room<'_> {
-        let mut room = SmallVec::new();
+    /// Waits until every worker can take this event.
+    async fn room(&self, event: &Event) -> Room<'_> {
+        let share = self.under_way.wait(event.body.len()).await;
+        let mut places = SmallVec::new();
         for worker in self.workers.iter() {
             // A worker that has ended is the node's end (tasks.rs).
-            room.extend(worker.reserve().await.ok());
+            places.extend(worker.reserve().await.ok());
         }
-        Room(room)
+        Room { places, share }
     }
 }
 
 /// A place for one event in the inbox of every worker.
-struct Room<'a>(SmallVec<[mpsc::Permit<'a, Command>; 8]>);
+struct Room<'a> {
+    places: SmallVec<[mpsc::Permit<'a, Command>; 8]>,
+    share: Share,
+}
 
 impl Room<'_> {
     /// Hands an event over. Does not wait.
@@ -248,8 +270,8 @@ impl Room<'_> {
         if event.kind == "message.new" {
             event.body = with_watcher_count(&event.body, watchers);
         }
-        let delivery = Arc::new(Delivery::new(event, dialects));
-        for place in self.0 {
+        let delivery = Arc::new(Delivery::new(event, self.share, dialects));
+        for place in self.places {
             place.send(Command::Deliver(delivery.clone()));
         }
     }

@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 
 use super::delivery::Delivery;
 use super::{Connection, Dialect};
+use crate::budget::{Budget, Share};
 use crate::events::Event;
 use crate::limits;
 
@@ -42,15 +43,14 @@ pub struct Absence {
     delivery: Arc<Delivery>,
     connections: Vec<Arc<Connection>>,
     /// For the event, while it waits.
-    _room: OwnedSemaphorePermit,
+    _share: Share,
 }
 
 /// The workers' end.
 #[derive(Clone)]
 pub struct Sender {
     inbox: mpsc::Sender<Absence>,
-    /// Bytes of events that may still come to wait.
-    room: Arc<Semaphore>,
+    budget: Arc<Budget>,
 }
 
 impl Sender {
@@ -59,8 +59,8 @@ impl Sender {
         if connections.is_empty() {
             return;
         }
-        if let Ok(room) = self.room.clone().try_acquire_many_owned(delivery.event.body.len() as u32) {
-            let _ = self.inbox.try_send(Absence { delivery: delivery.clone(), connections, _room: room });
+        if let Some(share) = self.budget.take(delivery.event.body.len()) {
+            let _ = self.inbox.try_send(Absence { delivery: delivery.clone(), connections, _share: share });
         }
     }
 }
@@ -68,7 +68,7 @@ impl Sender {
 /// Both ends.
 pub fn channel() -> (Sender, mpsc::Receiver<Absence>) {
     let (inbox, receiver) = mpsc::channel(limits::ABSENCES_WAITING_MAX);
-    (Sender { inbox, room: Arc::new(Semaphore::new(limits::ABSENCES_WAITING_BYTES_MAX)) }, receiver)
+    (Sender { inbox, budget: Budget::new(limits::ABSENCES_WAITING_BYTES_MAX) }, receiver)
 }
 
 /// Runs until the last worker is gone.
@@ -189,7 +189,8 @@ mod tests {
         let (sender, mut inbox) = channel();
         let mut event = Event::internal("message.new", Timestamp::from_micros(0));
         event.body = vec![b'x'; limits::EVENT_BYTES_MAX].into();
-        let delivery = Arc::new(Delivery::new(event, 1));
+        let share = Budget::new(limits::FANOUT_BYTES_MAX).take(event.body.len()).unwrap();
+        let delivery = Arc::new(Delivery::new(event, share, 1));
         let ada = connection("ada", &Ear::default());
         let most = limits::ABSENCES_WAITING_BYTES_MAX / limits::EVENT_BYTES_MAX;
         for _ in 0..2 * most {

@@ -31,6 +31,7 @@ use self::aside::Aside;
 use super::connection::{self, Patience, within};
 use super::messages::{Effects, Message, NewMessage};
 use super::{Address, Result, Store, StoreError};
+use crate::budget::{Budget, Share};
 use crate::events::{Audience, Event};
 use crate::tasks::{self, Tasks};
 use crate::{limits, telemetry};
@@ -55,6 +56,13 @@ pub struct Append {
     pub only_for: Vec<String>,
 }
 
+impl Append {
+    /// What it holds, about: the message is in the event, and beside it.
+    fn bytes(&self) -> usize {
+        2 * self.body.len()
+    }
+}
+
 /// What became of it.
 #[derive(Debug)]
 pub enum Outcome {
@@ -74,6 +82,8 @@ type Answer = Result<Outcome>;
 struct Job {
     append: Append,
     answer: oneshot::Sender<Answer>,
+    /// Of what may wait, until it is announced or refused.
+    share: Share,
     /// Since when its channel was locked by somebody else.
     aside_since: Option<Instant>,
 }
@@ -82,6 +92,7 @@ struct Job {
 #[derive(Clone)]
 pub struct Appender {
     writers: Arc<[mpsc::Sender<Job>]>,
+    room: Arc<Budget>,
     hasher: RandomState,
 }
 
@@ -99,7 +110,7 @@ impl Appender {
                 sender
             })
             .collect();
-        Self { writers: senders, hasher: RandomState::new() }
+        Self { writers: senders, room: Budget::new(limits::APPEND_QUEUE_BYTES_MAX), hasher: RandomState::new() }
     }
 
     /// Writes a message and waits for its commit.
@@ -109,11 +120,12 @@ impl Appender {
     /// again with its id is safe.
     pub async fn append(&self, append: Append) -> Answer {
         telemetry::count_query();
+        let share = self.room.wait(append.bytes()).await;
         tasks::begin();
         let writer = self.hasher.hash_one(append.channel_id) as usize % self.writers.len();
         let (answer, wait) = oneshot::channel();
         let closed = || StoreError::Unavailable(sqlx::Error::WorkerCrashed);
-        self.writers[writer].send(Job { append, answer, aside_since: None }).await.map_err(|_| closed())?;
+        self.writers[writer].send(Job { append, answer, share, aside_since: None }).await.map_err(|_| closed())?;
         wait.await.map_err(|_| closed())?
     }
 }
@@ -122,7 +134,7 @@ struct Writer {
     address: Address,
     connection: Option<PgConnection>,
     /// To the task that announces, in commit order, while the next batch is written.
-    stored: mpsc::Sender<Vec<(Append, Placed)>>,
+    stored: mpsc::Sender<Vec<Stored>>,
     aside: Aside,
 }
 
@@ -135,6 +147,9 @@ struct Placed {
     at: Timestamp,
     ended_draft: bool,
 }
+
+/// A message that is written, with its share of what may wait.
+type Stored = (Append, Placed, Share);
 
 /// What helps after a batch was not written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -361,7 +376,7 @@ impl Writer {
                 continue;
             };
             let _ = job.answer.send(Ok(Outcome::Stored { at: place.at, ended_draft: place.ended_draft }));
-            stored.push((job.append, place));
+            stored.push((job.append, place, job.share));
         }
         // It ends after the writers do.
         let _ = self.stored.send(stored).await;
@@ -423,9 +438,9 @@ impl Writer {
 }
 
 /// Announces batches in the order of their commits, until the writer is gone.
-async fn announce_all(mut committed: mpsc::Receiver<Vec<(Append, Placed)>>, announce: Arc<dyn Announce>) {
+async fn announce_all(mut committed: mpsc::Receiver<Vec<Stored>>, announce: Arc<dyn Announce>) {
     while let Some(batch) = committed.recv().await {
-        announce.announce(batch.into_iter().map(|(append, place)| event_of(append, place)).collect()).await;
+        announce.announce(batch.into_iter().map(|(append, place, _)| event_of(append, place)).collect()).await;
     }
 }
 

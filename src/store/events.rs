@@ -27,6 +27,25 @@ pub struct LogEntry {
     pub only_for: Option<Vec<String>>,
 }
 
+impl LogEntry {
+    pub fn position(&self) -> LogPosition {
+        LogPosition { tx: self.tx, id: self.id }
+    }
+
+    /// What is long in it: the users whom alone it concerns.
+    fn bytes(&self) -> usize {
+        self.only_for.iter().flatten().map(String::len).sum()
+    }
+}
+
+/// Entries of the log that follow each other.
+#[derive(Debug)]
+pub struct LogPage {
+    pub entries: Vec<LogEntry>,
+    /// There may be more behind them.
+    pub more: bool,
+}
+
 /// How far a follower has read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LogPosition {
@@ -64,6 +83,10 @@ impl EventRow {
     }
 }
 
+fn bytes_of(rows: &[EventRow]) -> usize {
+    rows.iter().map(|row| row.body.len()).sum()
+}
+
 /// The first transaction that may still write to the log: all before it have ended, or are of other databases.
 ///
 /// Numbers of transactions are the cluster's, and so is a snapshot's list of those that were open. One is left out of it only if
@@ -84,12 +107,17 @@ pub(super) use log_floor;
 /// The transaction up to which all have ended.
 pub(super) const LOG_END: &str = concat!("SELECT ", log_floor!(), " - 1");
 
-/// `SELECT` of whole events with the rest of the statement.
-macro_rules! select_events {
-    ($rest:literal) => {
+/// Whole events, in this order, up to the one with which they are more than `$1` bytes.
+macro_rules! events_that_fit {
+    ($order:literal, $which:literal) => {
         concat!(
-            "SELECT id, channel_id, number, type, audience, subject, only_for, body, created_at FROM events ",
-            $rest
+            "SELECT * FROM (SELECT e.*, sum(octet_length(body)) OVER (ORDER BY ",
+            $order,
+            " ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+              FROM (SELECT tx, id, channel_id, number, type, audience, subject, only_for, body, created_at FROM events ",
+            $which,
+            ") e) e WHERE coalesce(before, 0) <= $1 ORDER BY ",
+            $order
         )
     };
 }
@@ -226,57 +254,77 @@ impl Store {
         }
     }
 
-    /// The next entries of the log, in the order of their transactions.
+    /// The next entries of the log, in the order of their transactions: as far as they fit.
     ///
     /// # Errors
     /// Postgres.
-    pub async fn log_after(&self, position: LogPosition, limit: i64) -> Result<Vec<LogEntry>> {
-        let rows = sqlx::query_as(concat!(
-            "SELECT tx, id, channel_id, number, type, audience, subject,
-                 CASE WHEN audience = 'absent_users' THEN only_for END AS only_for FROM events
-             WHERE (tx, id) > ($1, $2) AND tx < ",
+    pub async fn log_after(&self, position: LogPosition, limit: i64) -> Result<LogPage> {
+        let entries: Vec<LogEntry> = sqlx::query_as(concat!(
+            "SELECT * FROM (
+                 SELECT e.*, sum(octet_length(array_to_string(only_for, '')))
+                     OVER (ORDER BY tx, id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS before
+                 FROM (SELECT tx, id, channel_id, number, type, audience, subject,
+                           CASE WHEN audience = 'absent_users' THEN only_for END AS only_for FROM events
+                       WHERE (tx, id) > ($1, $2) AND tx < ",
             log_floor!(),
-            " AND created_at > now() - interval '1 day' ORDER BY tx, id LIMIT $3",
+            "   AND created_at > now() - interval '1 day' ORDER BY tx, id LIMIT $3) e) e
+             WHERE coalesce(before, 0) <= $4 ORDER BY tx, id",
         ))
         .bind(position.tx)
         .bind(position.id)
         .bind(limit)
+        .bind(limits::LOG_READ_BYTES_MAX as i64)
         .fetch_all(self.pool())
         .await?;
-        Ok(rows)
+        let bytes: usize = entries.iter().map(LogEntry::bytes).sum();
+        let more = entries.len() as i64 == limit || bytes > limits::LOG_READ_BYTES_MAX;
+        Ok(LogPage { entries, more })
     }
 
-    /// Whole events by their keys, of the last day, in log order.
+    /// Whole events by their places in the log, of the last day and in its order, as far as they fit. And how many of the places
+    /// that are: one at least.
     ///
     /// # Errors
     /// Postgres.
-    pub async fn events_by_id(&self, ids: &[i64], transactions: &[i64]) -> Result<Vec<Event>> {
-        let rows: Vec<EventRow> = sqlx::query_as(select_events!(
-            "WHERE tx = ANY($1) AND id = ANY($2) AND created_at > now() - interval '1 day' ORDER BY tx, id"
+    pub async fn events_at(&self, places: &[LogPosition]) -> Result<(Vec<Event>, usize)> {
+        let places = &places[..places.len().min(limits::LOG_READ_EVENTS_MAX)];
+        let (transactions, ids): (Vec<i64>, Vec<i64>) = places.iter().map(|place| (place.tx, place.id)).unzip();
+        let rows: Vec<EventRow> = sqlx::query_as(events_that_fit!(
+            "tx, id",
+            "WHERE tx = ANY($2) AND id = ANY($3) AND created_at > now() - interval '1 day'"
         ))
+        .bind(limits::LOG_READ_BYTES_MAX as i64)
         .bind(transactions)
         .bind(ids)
         .fetch_all(self.pool())
         .await?;
-        Ok(rows.into_iter().filter_map(EventRow::into_event).collect())
+        // What is there no more is not waited for.
+        let last = rows.last().filter(|_| bytes_of(&rows) > limits::LOG_READ_BYTES_MAX).map(|row| row.id);
+        let read = last.and_then(|last| places.iter().position(|place| place.id == last));
+        let read = read.map_or(places.len(), |index| index + 1);
+        Ok((rows.into_iter().filter_map(EventRow::into_event).collect(), read))
     }
 
-    /// A channel's numbered events after `after` and before `before`, of the last day.
+    /// A channel's numbered events after `after` and before `before`, of the last day, as far as they fit. And whether that is
+    /// all of them.
     ///
     /// # Errors
     /// Postgres.
-    pub async fn channel_events_between(&self, channel_id: i64, after: i64, before: i64) -> Result<Vec<Event>> {
-        let rows: Vec<EventRow> = sqlx::query_as(select_events!(
-            "WHERE channel_id = $1 AND number > $2 AND number < $3 AND created_at > now() - interval '1 day'
-             ORDER BY number LIMIT $4"
+    pub async fn channel_events_between(&self, channel_id: i64, after: i64, before: i64) -> Result<(Vec<Event>, bool)> {
+        let rows: Vec<EventRow> = sqlx::query_as(events_that_fit!(
+            "number",
+            "WHERE channel_id = $2 AND number > $3 AND number < $4 AND created_at > now() - interval '1 day'
+             ORDER BY number LIMIT $5"
         ))
+        .bind(limits::LOG_READ_BYTES_MAX as i64)
         .bind(channel_id)
         .bind(after)
         .bind(before)
-        .bind(limits::SYNC_EVENTS_MAX as i64)
+        .bind(limits::LOG_READ_EVENTS_MAX as i64)
         .fetch_all(self.pool())
         .await?;
-        Ok(rows.into_iter().filter_map(EventRow::into_event).collect())
+        let whole = rows.len() < limits::LOG_READ_EVENTS_MAX && bytes_of(&rows) <= limits::LOG_READ_BYTES_MAX;
+        Ok((rows.into_iter().filter_map(EventRow::into_event).collect(), whole))
     }
 
     /// Events of channels that somebody has not heard who heard something that happened at `since`, oldest first. `None` if they
@@ -318,8 +366,7 @@ impl Store {
             .bind(bytes_max as i64)
             .fetch_all(self.pool())
             .await?;
-        let bytes = |rows: &[EventRow]| rows.iter().map(|row| row.body.len()).sum::<usize>();
-        let room = bytes_max.saturating_sub(bytes(&rows));
+        let room = bytes_max.saturating_sub(bytes_of(&rows));
         let unnumbered: Vec<EventRow> = sqlx::query_as(UNNUMBERED_EVENTS)
             .bind(&channels)
             .bind(spans.iter().map(|span| span.known).collect::<Vec<_>>())
@@ -331,7 +378,7 @@ impl Store {
             .await?;
         rows.extend(unnumbered);
         // What does not fit any more was sent up to the first row too many.
-        if rows.len() as i64 > most || bytes(&rows) > bytes_max {
+        if rows.len() as i64 > most || bytes_of(&rows) > bytes_max {
             return Ok(None);
         }
         rows.sort_by_key(|row| (row.created_at, row.number));

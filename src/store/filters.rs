@@ -60,9 +60,8 @@ impl Store {
         T: for<'r> FromRow<'r, PgRow> + Send + Unpin,
     {
         telemetry::expect_no_transaction();
-        let asker = asker::current();
-        let by_stranger = asker.as_ref().is_some_and(asker::Asker::is_stranger);
-        let _turn = match asker {
+        let by_stranger = asker::is_stranger();
+        let _turn = match asker::current() {
             Some(asker) => Some(self.lanes.enter(Lane::Filters(asker)).await.map_err(|_| StoreError::Crowded)?),
             None => None,
         };

@@ -4,8 +4,8 @@
 //! and again, would hold all of it. Here a connection that is left in the middle of a statement is closed, and Postgres stops
 //! the statement when it notices.
 //!
-//! Of the pool that everybody reads from one asker has a few connections at a time: the statement waits for its asker's turn
-//! before it takes a connection, and for nothing while it has one.
+//! Of the pool that everybody reads from one asker has a few connections at a time, and all for whom nobody vouches have half: the
+//! statement waits for its asker's turn before it takes a connection, and for nothing while it has one.
 
 use std::sync::Arc;
 
@@ -15,37 +15,56 @@ use futures_util::{StreamExt, TryFutureExt, TryStreamExt};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{Describe, Either, Error, Execute, Executor, PgConnection, PgPool, Postgres, SqlStr};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::error::Elapsed;
 use tokio::time::timeout;
 
 use crate::asker;
-use crate::lanes::Lanes;
-use crate::limits::STATEMENT_PATIENCE;
+use crate::lanes::{Crowded, Lanes};
+use crate::limits::{LANE_WAIT, STATEMENT_PATIENCE};
 
 /// See the head of this file.
 pub(super) struct Statement<'p> {
     pool: &'p PgPool,
-    lanes: Option<&'p Arc<Lanes>>,
+    shared: Option<Shared<'p>>,
+}
+
+/// How a pool is shared out.
+#[derive(Clone, Copy)]
+pub(super) struct Shared<'p> {
+    pub lanes: &'p Arc<Lanes>,
+    /// Turns of those for whom nobody vouches: they may come from any number of addresses.
+    pub strangers: &'p Semaphore,
 }
 
 impl<'p> Statement<'p> {
     /// On a pool that askers share.
-    pub(super) fn shared(pool: &'p PgPool, lanes: &'p Arc<Lanes>) -> Self {
-        Self { pool, lanes: Some(lanes) }
+    pub(super) fn shared(pool: &'p PgPool, shared: Shared<'p>) -> Self {
+        Self { pool, shared: Some(shared) }
     }
 
     /// Of somebody whose turn it is already.
     pub(super) fn unshared(pool: &'p PgPool) -> Self {
-        Self { pool, lanes: None }
+        Self { pool, shared: None }
     }
 
-    async fn acquire(&self) -> Result<Busy, Error> {
-        let turn = match self.lanes {
-            Some(lanes) => asker::turn_to_read(lanes).await.map_err(std::io::Error::other)?,
-            None => None,
+    async fn acquire(&self) -> Result<Busy<'p>, Error> {
+        let (turn, stranger) = match self.shared {
+            Some(shared) => shared.turn().await.map_err(std::io::Error::other)?,
+            None => (None, None),
         };
-        Ok(Busy { connection: Some(self.pool.acquire().await?), _turn: turn })
+        Ok(Busy { connection: Some(self.pool.acquire().await?), _turn: turn, _stranger: stranger })
+    }
+}
+
+impl<'p> Shared<'p> {
+    async fn turn(self) -> Result<(Option<OwnedSemaphorePermit>, Option<SemaphorePermit<'p>>), Crowded> {
+        let own = asker::turn_to_read(self.lanes).await?;
+        if own.is_none() || !asker::is_stranger() {
+            return Ok((own, None));
+        }
+        let among = timeout(LANE_WAIT, self.strangers.acquire()).await;
+        Ok((own, Some(among.map_err(|_| Crowded)?.map_err(|_| Crowded)?)))
     }
 }
 
@@ -56,12 +75,13 @@ impl std::fmt::Debug for Statement<'_> {
 }
 
 /// A connection in the middle of a statement, until it is [settled](Busy::settle).
-struct Busy {
+struct Busy<'p> {
     connection: Option<PoolConnection<Postgres>>,
     _turn: Option<OwnedSemaphorePermit>,
+    _stranger: Option<SemaphorePermit<'p>>,
 }
 
-impl Busy {
+impl Busy<'_> {
     fn connection(&mut self) -> &mut PgConnection {
         self.connection.as_mut().expect("it is there until it is dropped")
     }
@@ -74,7 +94,7 @@ impl Busy {
     }
 }
 
-impl Drop for Busy {
+impl Drop for Busy<'_> {
     fn drop(&mut self) {
         if let Some(connection) = self.connection.take() {
             drop(connection.detach());

@@ -21,7 +21,7 @@ use wire::app::ErrorFrame;
 use wire::event::HealthCheck;
 use wire::user::ConnectRequest;
 
-use super::connection::{self, Attendance, Listener, SharedSocket};
+use super::connection::{self, Attendance, Listener, SharedSocket, place_for_socket};
 use super::frame::{Decoder, Incoming};
 use super::queue::SocketQueue;
 use crate::access::Caller;
@@ -34,8 +34,10 @@ use crate::events::size;
 use crate::http::error::envelope;
 use crate::http::extract::caller::{Credentials, claims, user_of};
 use crate::http::extract::query_param;
+use crate::http::peer::Peer;
 use crate::http::server::Socket;
 use crate::http::{peer, rate_limits};
+use crate::lanes::Place;
 use crate::limits;
 use crate::realtime::frame::{self, Opcode};
 use crate::realtime::{CloseReason, Connection, Dialect, DialectIndex};
@@ -71,8 +73,7 @@ impl Dialect for StreamDialect {
 pub async fn connect(State(ctx): State<Arc<Ctx>>, request: Request) -> Result<Response> {
     let (mut parts, _) = request.into_parts();
     let accept = accept_key(&parts.headers)?;
-    let upgrade =
-        parts.extensions.remove::<OnUpgrade>().ok_or_else(|| Error::input("this connection cannot be upgraded"))?;
+    let upgrade = Upgrade::of(&mut parts)?;
     let visitor = enter(&ctx, &parts).await;
     if let Err(error) = &visitor {
         tracing::info!(kind = error.kind.entry().name, reason = %error.message, "a connection was refused");
@@ -110,6 +111,7 @@ pub(crate) fn accept_key(headers: &HeaderMap) -> Result<HeaderValue> {
 /// Somebody who may come in: a user, or somebody anonymous.
 struct Visitor {
     caller: Caller,
+    place: Option<Place>,
     token_issued_at: Option<i64>,
     token_expires_at: Option<i64>,
 }
@@ -129,11 +131,8 @@ async fn enter(ctx: &Arc<Ctx>, request: &Parts) -> Result<Visitor> {
     let visitor = match claims(ctx, &credentials)? {
         None => {
             let name = named.unwrap_or_else(crate::ids::connection_id);
-            Visitor {
-                caller: Caller::anonymous(&name, ctx.clock.now())?,
-                token_issued_at: None,
-                token_expires_at: None,
-            }
+            let caller = Caller::anonymous(&name, ctx.clock.now())?;
+            Visitor { caller, place: None, token_issued_at: None, token_expires_at: None }
         }
         Some(claims) if claims.server => {
             return Err(Error::new(Kind::Authentication, "a WebSocket is for users: connect with a user token"));
@@ -144,25 +143,42 @@ async fn enter(ctx: &Arc<Ctx>, request: &Parts) -> Result<Visitor> {
                 return Err(Error::new(Kind::Authentication, "the token is for another user"));
             }
             let user = connecting_user(ctx, &id, details, claims.iat).await?;
-            Visitor { caller: Caller::client(user), token_issued_at: claims.iat, token_expires_at: claims.exp }
+            let caller = Caller::client(user);
+            Visitor { caller, place: None, token_issued_at: claims.iat, token_expires_at: claims.exp }
         }
     };
     rate_limits::check(ctx, request, &visitor.caller)?;
-    asker::tell(peer::asker(ctx, request, &visitor.caller));
-    Ok(visitor)
+    asker::tell(peer::asker(ctx, request, &visitor.caller), !visitor.caller.is_anonymous());
+    Ok(Visitor { place: place_for_socket(ctx)?, ..visitor })
 }
 
-/// The socket beneath an upgraded request, and what came with it too early: a copy, because even an empty part of hyper's
-/// buffer keeps all of its 8 KiB.
-pub(crate) async fn upgraded(upgrade: OnUpgrade) -> Option<(TcpStream, Vec<u8>)> {
-    let upgraded: Upgraded = upgrade.await.ok()?;
-    let parts = upgraded.downcast::<TokioIo<Socket>>().ok()?;
-    Some((parts.io.into_inner().into_inner(), parts.read_buf.to_vec()))
+/// A request that becomes a socket.
+pub(crate) struct Upgrade {
+    upgrade: OnUpgrade,
+    peer: Option<Peer>,
+}
+
+impl Upgrade {
+    /// # Errors
+    /// The connection cannot become one.
+    pub(crate) fn of(parts: &mut Parts) -> Result<Self> {
+        let upgrade = parts.extensions.remove::<OnUpgrade>();
+        let upgrade = upgrade.ok_or_else(|| Error::input("this connection cannot be upgraded"))?;
+        Ok(Self { upgrade, peer: parts.extensions.get().cloned() })
+    }
+
+    /// The socket beneath; what came with it too early, a copy, because even an empty part of hyper's buffer keeps all of its
+    /// 8 KiB; and the peer, whose place the socket has until it is dropped.
+    pub(crate) async fn finish(self) -> Option<(TcpStream, Vec<u8>, Option<Peer>)> {
+        let upgraded: Upgraded = self.upgrade.await.ok()?;
+        let parts = upgraded.downcast::<TokioIo<Socket>>().ok()?;
+        Some((parts.io.into_inner().into_inner(), parts.read_buf.to_vec(), self.peer))
+    }
 }
 
 /// The whole life of a socket. What happens once is boxed, so that ten thousand idle sockets do not each hold room for it.
-async fn serve(ctx: Arc<Ctx>, upgrade: OnUpgrade, visitor: Result<Visitor>, asker: Option<Asker>) {
-    let Some((stream, early)) = upgraded(upgrade).await else { return };
+async fn serve(ctx: Arc<Ctx>, upgrade: Upgrade, visitor: Result<Visitor>, asker: Option<Asker>) {
+    let Some((stream, early, _peer)) = upgrade.finish().await else { return };
     let queue = Arc::new(SocketQueue::new(stream));
     let entered = match visitor {
         Ok(visitor) => Box::pin(asker::on_behalf(asker, greet(&ctx, &queue, visitor))).await,
@@ -207,7 +223,7 @@ async fn greet(ctx: &Arc<Ctx>, queue: &Arc<SocketQueue>, visitor: Visitor) -> Re
         counts_as_presence: !visitor.caller.is_anonymous(),
         socket: Box::new(SharedSocket(queue.clone())),
     });
-    let attendance = Attendance { ctx: ctx.clone(), connection: connection.clone() };
+    let attendance = Attendance { ctx: ctx.clone(), connection: connection.clone(), place: visitor.place };
     let enter = async {
         // In, and then read: what happens from here on waits behind the first frame.
         connected(ctx, connection.clone(), user).await?;

@@ -10,8 +10,11 @@ use tokio::io::Interest;
 use super::close;
 use super::frame::{Decoder, Incoming};
 use super::queue::SocketQueue;
+use crate::asker;
 use crate::chat::users::connect::disconnected;
 use crate::ctx::Ctx;
+use crate::error::{Error, Kind, Result};
+use crate::lanes::{Lane, Place};
 use crate::realtime::frame::{self, Opcode};
 use crate::realtime::{CloseReason, Connection, Socket};
 
@@ -33,6 +36,18 @@ const READ_BYTES: usize = 4 * 1024;
 pub struct Attendance {
     pub ctx: Arc<Ctx>,
     pub connection: Arc<Connection>,
+    /// Among the sockets of whoever is behind it.
+    pub place: Option<Place>,
+}
+
+/// A place among the sockets of whoever asks for one more.
+///
+/// # Errors
+/// There are too many (9).
+pub fn place_for_socket(ctx: &Ctx) -> Result<Option<Place>> {
+    let Some(asker) = asker::current() else { return Ok(None) };
+    let crowded = |_| Error::new(Kind::RateLimited, "too many of your sockets are open: close some of them");
+    ctx.lanes.join(Lane::Sockets(asker)).map(Some).map_err(crowded)
 }
 
 impl Drop for Attendance {
@@ -97,7 +112,7 @@ pub async fn run(queue: &SocketQueue, mut decoder: Decoder, mut listener: impl L
 }
 
 /// Reads once. Nothing: there was nothing after all.
-fn read(queue: &SocketQueue, decoder: &mut Decoder) -> Result<Option<Vec<Incoming>>, CloseReason> {
+fn read(queue: &SocketQueue, decoder: &mut Decoder) -> std::result::Result<Option<Vec<Incoming>>, CloseReason> {
     let mut bytes = [0; READ_BYTES];
     match queue.stream.try_read(&mut bytes) {
         Ok(0) => Err(CloseReason::Lost),

@@ -13,14 +13,13 @@ use axum::http::Uri;
 use axum::http::request::Parts;
 use axum::response::Response;
 use bytes::Bytes;
-use hyper::upgrade::OnUpgrade;
 use serde_json::{Value, json};
 use wire::Cid;
 
 pub use dialect::RoomsDialect;
 
-use super::connect::{accept_key, switching_protocols, upgraded};
-use super::connection::{self, Attendance};
+use super::connect::{Upgrade, accept_key, switching_protocols};
+use super::connection::{self, Attendance, place_for_socket};
 use super::frame::Decoder;
 use super::queue::SocketQueue;
 use crate::access::Caller;
@@ -32,6 +31,7 @@ use crate::http::extract::query_param;
 use crate::http::rooms::auth::{Session, TokenTimes, renew_session, socket_user_of};
 use crate::http::rooms::room::{Room, invalid_cid};
 use crate::http::{peer, rate_limits};
+use crate::lanes::Place;
 use crate::limits;
 use crate::realtime::frame;
 use crate::realtime::{CloseReason, Connection, DialectIndex};
@@ -58,8 +58,7 @@ pub async fn rooms(State(ctx): State<Arc<Ctx>>, request: Request) -> Result<Resp
 async fn open(ctx: Arc<Ctx>, room: Option<Result<Room>>, request: Request) -> Result<Response> {
     let (mut parts, _) = request.into_parts();
     let accept = accept_key(&parts.headers)?;
-    let upgrade =
-        parts.extensions.remove::<OnUpgrade>().ok_or_else(|| Error::input("this connection cannot be upgraded"))?;
+    let upgrade = Upgrade::of(&mut parts)?;
     // Refusals are told after the upgrade: a browser cannot read the body of a refused handshake, but it can read a close code.
     let visitor = visitor(&ctx, &parts).await;
     tokio::spawn(serve(ctx, upgrade, visitor, room.map(|room| room.map(|room| room.cid))));
@@ -70,6 +69,7 @@ async fn open(ctx: Arc<Ctx>, room: Option<Result<Room>>, request: Request) -> Re
 struct Visitor {
     user: Arc<User>,
     asker: Option<Asker>,
+    place: Option<Place>,
     token: TokenTimes,
     session: u64,
 }
@@ -87,13 +87,14 @@ async fn visitor(ctx: &Arc<Ctx>, parts: &Parts) -> Result<Visitor> {
     let caller = Caller::client(user.clone());
     rate_limits::check(ctx, parts, &caller)?;
     let asker = peer::asker(ctx, parts, &caller);
-    asker::tell(asker.clone());
+    asker::tell(asker.clone(), true);
+    let place = place_for_socket(ctx)?;
     let session = Session::of(ctx, &user, &parts.headers).await?.id;
-    Ok(Visitor { user, asker, token, session })
+    Ok(Visitor { user, asker, place, token, session })
 }
 
-async fn serve(ctx: Arc<Ctx>, upgrade: OnUpgrade, visitor: Result<Visitor>, room: Option<Result<Cid>>) {
-    let Some((stream, early)) = upgraded(upgrade).await else { return };
+async fn serve(ctx: Arc<Ctx>, upgrade: Upgrade, visitor: Result<Visitor>, room: Option<Result<Cid>>) {
+    let Some((stream, early, _peer)) = upgrade.finish().await else { return };
     let queue = Arc::new(SocketQueue::new(stream));
     let outcome = match (visitor, room.transpose()) {
         (Ok(visitor), Ok(room)) => attend(&ctx, &queue, visitor, room, &early).await,
@@ -121,7 +122,7 @@ async fn attend(
     room: Option<Cid>,
     early: &[u8],
 ) -> Result<()> {
-    let Visitor { user, asker, token, session } = visitor;
+    let Visitor { user, asker, place, token, session } = visitor;
     let connection = Arc::new(Connection {
         id: ctx.realtime.connection_id(),
         user_id: user.id.as_str().into(),
@@ -131,7 +132,7 @@ async fn attend(
         counts_as_presence: true,
         socket: Box::new(RoomSocket::new(queue.clone(), &user.id)),
     });
-    let _attendance = Attendance { ctx: ctx.clone(), connection: connection.clone() };
+    let _attendance = Attendance { ctx: ctx.clone(), connection: connection.clone(), place };
     asker::on_behalf(asker.clone(), connected(ctx, connection.clone(), &user)).await?;
     // Whoever closes doors looks at those who are in: what was taken before that has to be seen here.
     still_welcome(ctx, &connection).await?;

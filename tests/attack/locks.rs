@@ -31,7 +31,7 @@ async fn a_question_after_the_transaction_is_not(app: &App) {
 
 /// What the log's readers see after a position, as texts.
 async fn read_on(app: &App, position: LogPosition) -> Vec<String> {
-    let entries = app.ctx(0).store.log_after(position, 100).await.unwrap();
+    let entries = app.ctx(0).store.log_after(position, 100).await.unwrap().entries;
     entries.into_iter().filter(|entry| entry.kind == "message.new").filter_map(|entry| entry.subject).collect()
 }
 

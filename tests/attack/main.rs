@@ -2,13 +2,14 @@
 //!
 //! A file per question: who is it (identity, rooms), whose name is it (names), what may it still (rights; held, if it has waited; removed, if it was put out; unseen, if it is shown to nobody), when
 //! does it no longer hear (doors), what does one request cost (bounds, sizes, answers, uploads), how much of the node is one asker's
-//! (shares), what if it stops half-way, who waits for whom (lanes, locks), what if it is said twice, what if Redis stands still,
+//! (shares), what if there are very many (crowds), what if it stops half-way, who waits for whom (lanes, locks), what if it is said twice, what if Redis stands still,
 //! which rule does it go round.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test says no")]
 
 mod answers;
 mod bounds;
+mod crowds;
 mod doors;
 mod halfway;
 mod held;

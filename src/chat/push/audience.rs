@@ -48,8 +48,8 @@ impl Level {
 
 /// What else is known when the audience of some messages is chosen.
 #[derive(Debug)]
-struct Around {
-    candidates: Vec<Candidate>,
+struct Around<'a> {
+    candidates: &'a [Candidate],
     online: HashSet<String>,
     /// User and author.
     mutes: HashSet<(String, String)>,
@@ -74,7 +74,7 @@ pub async fn candidates(ctx: &Ctx, channel_ids: &[i64]) -> Result<Vec<Candidate>
 ///
 /// # Errors
 /// Postgres.
-pub async fn audience(ctx: &Ctx, candidates: Vec<Candidate>, messages: &[Message]) -> Result<Vec<(String, String)>> {
+pub async fn audience(ctx: &Ctx, candidates: &[Candidate], messages: &[Message]) -> Result<Vec<(String, String)>> {
     let messages: Vec<&Message> = messages.iter().filter(|message| is_pushed(message)).collect();
     if messages.is_empty() || candidates.is_empty() {
         return Ok(Vec::new());
@@ -98,9 +98,9 @@ fn pushes(channel: &LoadedChannel) -> bool {
 }
 
 /// The rules themselves: pure.
-fn chosen(messages: &[&Message], around: &Around) -> Vec<(String, String)> {
+fn chosen(messages: &[&Message], around: &Around<'_>) -> Vec<(String, String)> {
     let mut members: HashMap<i64, Vec<&Candidate>> = HashMap::new();
-    for candidate in &around.candidates {
+    for candidate in around.candidates {
         members.entry(candidate.channel_id).or_default().push(candidate);
     }
     let mut chosen = Vec::new();
@@ -122,7 +122,7 @@ pub fn is_pushed(message: &Message) -> bool {
         && message.deleted_at.is_none()
 }
 
-fn is_for(message: &Message, candidate: &Candidate, around: &Around) -> bool {
+fn is_for(message: &Message, candidate: &Candidate, around: &Around<'_>) -> bool {
     let user = &candidate.user_id;
     let data = message.data();
     let direct = data.mentioned_users.contains(user);

@@ -3,6 +3,9 @@
 //! The set of subscriptions is ours. The client's own promise to subscribe again after a lost connection did not hold in a
 //! cluster (tried by killing the pub/sub connection), so every loss ends the connection, and a new one subscribes to
 //! everything. What was published in between comes from the relay.
+//!
+//! What waits has a bound in bytes, out and in. What came in counts until nobody on this node needs its bytes any more, wherever
+//! it waits by then. What there is no room for is dropped, and comes from the relay too.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,11 +17,12 @@ use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
 use redis::{AsyncConnectionConfig, Cmd, ProtocolVersion, PushInfo, PushKind, RedisResult, Value};
-use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::error::{SendError, TrySendError};
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::Incoming;
 use super::client::{Client, RESPONSE_TIMEOUT};
+use crate::budget::{Budget, Share};
 use crate::config;
 use crate::engine::{Bus, Topic};
 use crate::limits;
@@ -32,7 +36,8 @@ const SUBSCRIBE_TOPICS_MAX: usize = 200;
 const PING_EVERY: Duration = Duration::from_secs(10);
 
 pub(super) struct RedisBus {
-    publish: mpsc::Sender<(Topic, Bytes)>,
+    publish: mpsc::Sender<(Topic, Bytes, Share)>,
+    room: Arc<Budget>,
     client: Client,
     wanted: Arc<Wanted>,
     state: watch::Receiver<State>,
@@ -104,19 +109,22 @@ impl RedisBus {
             wanted: wanted.clone(),
             topics: HashSet::new(),
             deliver,
+            room: Budget::new(limits::BUS_QUEUE_BYTES_MAX),
             state,
         };
         let first = subscriber.connect().await?;
         tasks.run("subscriber", subscriber.run(first));
-        Ok((Self { publish, client, wanted, state: progress }, incoming))
+        let room = Budget::new(limits::BUS_QUEUE_BYTES_MAX);
+        Ok((Self { publish, room, client, wanted, state: progress }, incoming))
     }
 }
 
 #[async_trait]
 impl Bus for RedisBus {
     fn publish(&self, topic: Topic, payload: Bytes) {
-        if payload.len() > limits::BUS_PAYLOAD_BYTES_MAX || self.publish.try_send((topic, payload)).is_err() {
-            metrics::counter!("millrace_bus_dropped_total").increment(1);
+        let room = if payload.len() > limits::BUS_PAYLOAD_BYTES_MAX { None } else { self.room.take(payload.len()) };
+        if room.is_none_or(|share| self.publish.try_send((topic, payload, share)).is_err()) {
+            dropped(1);
         }
     }
 
@@ -197,20 +205,24 @@ impl Names {
     }
 }
 
+/// Messages that nobody hears by the bus.
+fn dropped(count: u64) {
+    metrics::counter!("millrace_bus_dropped_total").increment(count);
+}
+
 /// Publishes what waits, in runs.
-async fn publish_all(mut outgoing: mpsc::Receiver<(Topic, Bytes)>, client: Client, names: Names) {
+async fn publish_all(mut outgoing: mpsc::Receiver<(Topic, Bytes, Share)>, client: Client, names: Names) {
     let published = metrics::counter!("millrace_bus_published_total");
-    let dropped = metrics::counter!("millrace_bus_dropped_total");
     let mut waiting = Vec::with_capacity(limits::BUS_PIPELINE_MAX);
     while outgoing.recv_many(&mut waiting, limits::BUS_PIPELINE_MAX).await > 0 {
         let count = waiting.len() as u64;
-        let commands = waiting.drain(..).map(|(topic, payload)| {
+        let commands = waiting.drain(..).map(|(topic, payload, _)| {
             redis::cmd("SPUBLISH").arg(names.channel(&topic)).arg(names.seal(&payload)).to_owned()
         });
         match client.send_all(commands.collect()).await {
             Ok(()) => published.increment(count),
             Err(error) => {
-                dropped.increment(count);
+                dropped(count);
                 tracing::warn!(%error, messages = count, "redis did not take a run of messages");
             }
         }
@@ -256,7 +268,39 @@ impl Listener {
     }
 }
 
-type Pushes = mpsc::UnboundedReceiver<PushInfo>;
+/// What Redis says, with its share of what may wait.
+type Push = (PushInfo, Option<Share>);
+type Pushes = mpsc::UnboundedReceiver<Push>;
+
+/// Takes what Redis says and does not wait. A message for which there is no room is dropped.
+fn ear(
+    room: Arc<Budget>,
+    pushes: mpsc::UnboundedSender<Push>,
+) -> impl Fn(PushInfo) -> Result<(), SendError<Push>> + Send + Sync {
+    move |push| {
+        let message = push.data.last().filter(|_| push.kind == PushKind::SMessage);
+        let share = match message {
+            Some(Value::BulkString(payload)) => match room.take(payload.len()) {
+                None => {
+                    dropped(1);
+                    return Ok(());
+                }
+                share => share,
+            },
+            _ => None,
+        };
+        pushes.send((push, share))
+    }
+}
+
+/// The bytes of a message, which count for as long as anybody has them.
+struct Counted(Bytes, #[allow(dead_code, reason = "given back with the bytes")] Share);
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 struct Subscriber {
     config: config::Redis,
@@ -265,15 +309,16 @@ struct Subscriber {
     /// What this connection is subscribed to.
     topics: HashSet<Topic>,
     deliver: mpsc::Sender<(Topic, Bytes)>,
+    room: Arc<Budget>,
     state: watch::Sender<State>,
 }
 
 impl Subscriber {
     /// A new connection that is subscribed to everything.
     async fn connect(&mut self) -> RedisResult<(Listener, Pushes)> {
-        // Whoever takes from it never waits for anybody but Redis, and for that no longer than the time-out: bounded by what
-        // Redis sends in that time.
+        // What is in it has a bound in bytes.
         let (push, pushes) = mpsc::unbounded_channel();
+        let push = ear(self.room.clone(), push);
         let mut listener = if self.config.cluster {
             let urls: Vec<&str> = self.config.urls.iter().map(config::Secret::reveal).collect();
             let client = ClusterClientBuilder::new(urls)
@@ -348,18 +393,16 @@ impl Subscriber {
         loop {
             tokio::select! {
                 push = pushes.recv() => match push {
-                    Some(PushInfo { kind: PushKind::SMessage, data }) => {
+                    Some((PushInfo { kind: PushKind::SMessage, data }, Some(share))) => {
                         received.increment(1);
-                        match self.read(data).map(|message| self.deliver.try_send(message)) {
+                        match self.read(data, share).map(|message| self.deliver.try_send(message)) {
                             // The node cannot keep up. Waiting for it would stop subscriptions, for which it may be waiting.
-                            Some(Err(TrySendError::Full(_))) => {
-                                metrics::counter!("millrace_bus_dropped_total").increment(1);
-                            }
+                            Some(Err(TrySendError::Full(_))) => dropped(1),
                             Some(Err(TrySendError::Closed(_))) => return false,
                             Some(Ok(())) | None => {}
                         }
                     }
-                    Some(PushInfo { kind: PushKind::Disconnection, .. }) | None => return true,
+                    Some((PushInfo { kind: PushKind::Disconnection, .. }, _)) | None => return true,
                     Some(_) => {}
                 },
                 () = wanted.changed.notified() => {
@@ -376,10 +419,11 @@ impl Subscriber {
         }
     }
 
-    fn read(&self, mut data: Vec<Value>) -> Option<(Topic, Bytes)> {
+    fn read(&self, mut data: Vec<Value>, share: Share) -> Option<(Topic, Bytes)> {
         let (payload, channel) = (data.pop()?, data.pop()?);
         let (Value::BulkString(payload), Value::BulkString(channel)) = (payload, channel) else { return None };
-        Some((self.names.topic(&channel)?, self.names.open(payload)?))
+        let payload = Counted(self.names.open(payload)?, share);
+        Some((self.names.topic(&channel)?, Bytes::from_owner(payload)))
     }
 
     /// Does what changed since the last time. The last word on each topic counts.

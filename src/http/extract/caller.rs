@@ -32,7 +32,7 @@ impl FromRequestParts<Arc<Ctx>> for Auth {
     async fn from_request_parts(parts: &mut Parts, ctx: &Arc<Ctx>) -> Result<Self> {
         let caller = authenticated(ctx, &parts.uri, &parts.headers).await?;
         rate_limits::check(ctx, parts, &caller)?;
-        asker::tell(peer::asker(ctx, parts, &caller));
+        asker::tell(peer::asker(ctx, parts, &caller), !caller.is_anonymous());
         Proof::note(parts, Surface::Stream, &caller);
         let acting = query_param(&parts.uri, "user_id").filter(|id| caller.is_server() && !id.is_empty());
         Ok(Self(match acting {

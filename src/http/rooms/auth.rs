@@ -54,7 +54,7 @@ impl FromRequestParts<Arc<Ctx>> for RoomAuth {
     async fn from_request_parts(parts: &mut Parts, ctx: &Arc<Ctx>) -> Result<Self> {
         let (caller, token) = authenticated(ctx, &parts.headers).await?;
         rate_limits::check(ctx, parts, &caller)?;
-        asker::tell(peer::asker(ctx, parts, &caller));
+        asker::tell(peer::asker(ctx, parts, &caller), !caller.is_anonymous());
         Proof::note(parts, Surface::Rooms, &caller);
         let user = caller.acting()?.clone();
         Ok(Self { caller, user, token })

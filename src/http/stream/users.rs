@@ -71,7 +71,7 @@ pub async fn create_guest(
     claims(&ctx, &credentials)?;
     let caller = Caller::anonymous(NAMELESS, ctx.clock.now())?;
     rate_limits::check(&ctx, &parts, &caller)?;
-    asker::tell(peer::asker(&ctx, &parts, &caller));
+    asker::tell(peer::asker(&ctx, &parts, &caller), false);
     if ctx.caches.app().guest_user_creation_disabled {
         return Err(Error::not_allowed("guests are switched off"));
     }

@@ -20,8 +20,16 @@ pub(super) struct Aside {
 /// The messages of one channel.
 struct Queue {
     jobs: VecDeque<Job>,
+    /// What they hold.
+    bytes: usize,
     /// Not to be tried again before.
     rests_until: Instant,
+}
+
+impl Queue {
+    fn has_room(&self) -> bool {
+        self.jobs.len() < limits::APPEND_ASIDE_MAX && self.bytes < limits::APPEND_ASIDE_BYTES_MAX
+    }
 }
 
 impl Aside {
@@ -36,8 +44,9 @@ impl Aside {
         for mut job in jobs.into_iter().rev() {
             let since = *job.aside_since.get_or_insert(now);
             let queue = self.channels.entry(job.append.channel_id);
-            let queue = queue.or_insert_with(|| Queue { jobs: VecDeque::new(), rests_until: now });
+            let queue = queue.or_insert_with(|| Queue { jobs: VecDeque::new(), bytes: 0, rests_until: now });
             queue.rests_until = now + (now - since).min(limits::APPEND_ASIDE_REST_MAX);
+            queue.bytes += job.append.bytes();
             queue.jobs.push_front(job);
         }
     }
@@ -51,7 +60,8 @@ impl Aside {
         let now = Instant::now();
         for mut job in std::mem::take(&mut go_on) {
             match self.channels.get_mut(&job.append.channel_id) {
-                Some(queue) if queue.jobs.len() < limits::APPEND_ASIDE_MAX => {
+                Some(queue) if queue.has_room() => {
+                    queue.bytes += job.append.bytes();
                     job.aside_since = Some(now);
                     queue.jobs.push_back(job);
                 }
@@ -75,7 +85,9 @@ impl Aside {
         for queue in self.channels.values_mut() {
             let is_late = |job: &Job| job.aside_since.is_some_and(|since| now >= since + limits::APPEND_ASIDE_WAIT);
             let count = queue.jobs.iter().take_while(|job| is_late(job)).count();
+            let before = late.len();
             late.extend(queue.jobs.drain(..count));
+            queue.bytes -= late[before..].iter().map(|job| job.append.bytes()).sum::<usize>();
         }
         self.channels.retain(|_, queue| !queue.jobs.is_empty());
         let rested = self.channels.iter().filter(|(_, queue)| queue.rests_until <= now);
@@ -101,6 +113,7 @@ mod tests {
 
     use super::super::Append;
     use super::*;
+    use crate::budget::Budget;
     use crate::store::messages::{Effects, NewMessage};
 
     fn job(channel_id: i64, id: &str) -> Job {
@@ -121,7 +134,8 @@ mod tests {
         };
         let effects = Effects { shows_channel: true, moves_last_message: true };
         let append = Append { channel_id, rights: 0, message, effects, body: String::new(), only_for: Vec::new() };
-        Job { append, answer: oneshot::channel().0, aside_since: None }
+        let share = Budget::new(1).take(1).unwrap();
+        Job { append, answer: oneshot::channel().0, share, aside_since: None }
     }
 
     fn ids(jobs: &[Job]) -> Vec<&str> {
@@ -164,5 +178,14 @@ mod tests {
         assert_eq!((go_on.len(), too_many.len()), (0, 1));
         let (_, too_many) = aside.divert(vec![job(2, "more")]);
         assert!(too_many.is_empty());
+        // In bytes, too.
+        let mut large = job(2, "large");
+        large.append.body = "x".repeat(limits::APPEND_ASIDE_BYTES_MAX);
+        aside.divert(vec![large]);
+        let (_, too_many) = aside.divert(vec![job(2, "one more")]);
+        assert_eq!(ids(&too_many), ["one more"]);
+        assert_eq!(aside.take(&[2]).len(), 3);
+        aside.put(vec![job(2, "again")]);
+        assert!(aside.divert(vec![job(2, "behind")]).1.is_empty(), "they have taken their bytes with them");
     }
 }
