@@ -277,11 +277,6 @@ pub const RATE_LIMIT_KEYS_MAX: usize = 100_000;
 pub const PRESENCE_LIFE: Duration = Duration::from_mins(1);
 /// Payload of one message on the bus.
 pub const BUS_PAYLOAD_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Events that take longer to hear are heard so many at a time, those of one channel one after the other: what is new on a node waits for
-/// Redis, and others do not wait for that.
-pub const CATCHING_UP_LANES: usize = 32;
-/// Those of one lane that may wait. More are left to the relay.
-pub const CATCHING_UP_WAITING_MAX: usize = 2_048;
 /// Messages that may wait to be published.
 pub const BUS_QUEUE_MAX: usize = 65_536;
 /// Notes that one node keeps without Redis, all together; the oldest make room.
@@ -294,8 +289,8 @@ pub const NOTE_BYTES_MAX: usize = 8 * 1024;
 pub const SNOWFLAKE_LEASE: Duration = Duration::from_secs(30);
 /// Calls of one kind that wait for Redis at the same time: what a node says regularly takes one round trip for so many.
 pub const REDIS_CALLS_MAX: usize = 128;
-/// Messages published in one pipeline.
-pub const BUS_PIPELINE_MAX: usize = 128;
+/// Messages published in one pipeline: over a tenth of a second to Redis and back, ten thousand a second.
+pub const BUS_PIPELINE_MAX: usize = 1_024;
 
 // ---- Users
 

@@ -330,23 +330,25 @@ impl Realtime {
         Ok(())
     }
 
-    /// A user's connections here hear of a channel from now on, because the user belongs to it.
+    /// A user's connections here are to hear of a channel, because the user belongs to it. Returns before they do; what is delivered
+    /// meanwhile waits where its order matters ([`fanout`]).
     pub async fn join(&self, user_id: &str, channel: i64) {
+        let wish = self.interest.wish_for_now(channel).await;
         for worker in self.workers.iter() {
-            let (done, wait) = oneshot::channel();
-            let _ = worker.send(Command::Join { user: user_id.into(), channel, done }).await;
-            let _ = wait.await;
+            let _ = worker.send(Command::Join { user: user_id.into(), channel, wish: wish.clone() }).await;
         }
-        self.interest.heard([Topic::Channel(channel)]).await;
     }
 
-    /// The opposite of [`Realtime::join`].
+    /// The opposite of [`Realtime::join`], for all that is delivered from now on.
     pub async fn leave(&self, user_id: &str, channel: i64) {
         for worker in self.workers.iter() {
-            let (done, wait) = oneshot::channel();
-            let _ = worker.send(Command::Leave { user: user_id.into(), channel, done }).await;
-            let _ = wait.await;
+            let _ = worker.send(Command::Leave { user: user_id.into(), channel }).await;
         }
+    }
+
+    /// Returns when everything that happens from now on in these channels will reach those here who want it.
+    pub async fn heard(&self, channels: &[i64]) {
+        self.interest.heard(channels.iter().copied().map(Topic::Channel)).await;
     }
 
     /// Connections of a user on this node, or all connections.

@@ -5,7 +5,8 @@
 //! early waits. A gap that does not close within [`limits::GAP_PATIENCE`] is read from the log. A number that the log does not
 //! have was never committed: numbers are given under the channel's lock, so once a later one is visible, it never will be.
 //!
-//! Events without a number (for one user, or ephemeral) are only kept from being delivered twice.
+//! Events without a number (for one user, or ephemeral) are only kept from being delivered twice. Those of the log wait as well
+//! until it is known where their channel stands: whoever hears that it belongs to a channel hears all that follows.
 //!
 //! An event counts as seen in the same step in which the workers have it: first there is room for it everywhere ([`Room`]),
 //! then it is marked and handed over, with no wait in between. Whoever stops half-way has lost nothing.
@@ -34,6 +35,8 @@ struct Progress {
     seen: Option<i64>,
     /// Events that came too early.
     waiting: BTreeMap<i64, Event>,
+    /// Events without a number that came before the channel was heard, in their order; `None` once it is.
+    unheard: Option<Vec<Event>>,
     repairing: bool,
     /// Users who watch the channel, over all nodes, as last heard.
     watchers: i64,
@@ -57,10 +60,12 @@ impl Fanout {
         &self.channels[channel as usize % SHARDS]
     }
 
-    /// Somebody here wants to hear of these channels; their events wait until it is known where they stand.
-    pub(super) async fn open(&self, channels: &[i64]) {
-        for channel in channels {
-            self.shard(*channel).lock().await.entry(*channel).or_default();
+    /// Somebody here wants to hear of a channel, unless it is not wanted any more; its events wait until it is known where it stands.
+    pub(super) async fn open(&self, channel: i64, is_wanted: impl FnOnce() -> bool) {
+        let mut shard = self.shard(channel).lock().await;
+        if is_wanted() {
+            let new = || Progress { unheard: Some(Vec::new()), ..Progress::default() };
+            shard.entry(channel).or_insert_with(new);
         }
     }
 
@@ -73,6 +78,9 @@ impl Fanout {
             progress.watchers = *watchers;
             let first_waiting = progress.waiting.keys().next().map(|number| number - 1);
             progress.seen = progress.seen.max(numbers.get(channel).copied().or(first_waiting));
+            for event in progress.unheard.take().into_iter().flatten() {
+                self.hand_over(self.room().await, event);
+            }
             self.advance(*channel, progress).await;
         }
     }
@@ -80,8 +88,12 @@ impl Fanout {
     /// Forgets a channel that nobody here wants to hear of any more, unless somebody wants it again meanwhile.
     pub(super) async fn end(&self, channel: i64, is_wanted: impl FnOnce() -> bool) {
         let mut shard = self.shard(channel).lock().await;
-        if !is_wanted() {
-            shard.remove(&channel);
+        if is_wanted() {
+            return;
+        }
+        let unheard = shard.remove(&channel).and_then(|progress| progress.unheard);
+        for event in unheard.into_iter().flatten() {
+            self.hand_over(self.room().await, event);
         }
     }
 
@@ -139,7 +151,18 @@ impl Fanout {
             if progress.watchers > limits::LARGE_CHANNEL_WATCHERS as i64 && is_small_talk(&event.kind) {
                 return;
             }
+            if event.id.is_some()
+                && let Some(unheard) =
+                    progress.unheard.as_mut().filter(|unheard| unheard.len() < limits::GAP_EVENTS_MAX)
+            {
+                return unheard.push(event);
+            }
         }
+        self.hand_over(room, event);
+    }
+
+    /// Hands over an event without a number, if it is news. Does not wait.
+    fn hand_over(&self, room: Room<'_>, event: Event) {
         if event.id.is_none_or(|id| self.recent().insert(id)) {
             room.take(event, 0, self.dialects);
         }
