@@ -271,6 +271,12 @@ pub const ONLINE_CACHE_LIFE: Duration = Duration::from_secs(5);
 
 /// How often a node says that its users are still there.
 pub const PRESENCE_REFRESH: Duration = Duration::from_secs(20);
+/// Users of dead nodes, and what they watched, of whom a node has not told yet because Postgres is away: a large node's. More are not told.
+pub const GONE_UNTOLD_MAX: usize = 65_536;
+/// Users, and watches of a user, of whom a node remembers how new the last thing is that it told.
+pub const NEWEST_STATES_MAX: usize = 16_384;
+/// How late something may come that another node told. What is older than that is no latecomer: the clock was set back.
+pub const STATE_LATE_MAX: Duration = Duration::from_mins(1);
 /// Keys that one node counts for rate limits in one minute. Users beyond are not counted; the app as a whole is.
 pub const RATE_LIMIT_KEYS_MAX: usize = 100_000;
 /// When a user of a dead node counts as gone: within T19's 90 seconds.

@@ -14,7 +14,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use wire::Timestamp;
 
-use super::{Audience, Event, Touched};
+use super::{Audience, Event, State, Touched};
 use crate::access::Caches;
 use crate::access::revocation::{Doubt, Doubts};
 use crate::engine::{Engine, Topic};
@@ -62,6 +62,8 @@ struct Envelope {
     subject: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     watcher_count: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    state: Option<Box<State>>,
     at: i64,
 }
 
@@ -239,6 +241,7 @@ fn seal(event: &Event) -> Bytes {
         id: event.id,
         subject: event.subject.clone(),
         watcher_count: event.watcher_count,
+        state: event.state.clone(),
         at: event.created_at.micros(),
     };
     let head = serde_json::to_vec(&envelope).unwrap_or_default();
@@ -260,6 +263,7 @@ fn open(letter: Bytes) -> Option<Event> {
         id: envelope.id,
         subject: envelope.subject,
         watcher_count: envelope.watcher_count,
+        state: envelope.state,
         created_at: Timestamp::from_micros(envelope.at),
         body: letter.slice(end + 1..),
     })
@@ -279,6 +283,7 @@ mod tests {
             id: None,
             subject: Some("grace".into()),
             watcher_count: None,
+            state: Some(Box::new(State { user: "ada".into(), at: 9 })),
             created_at: Timestamp::from_micros(5),
             body: Bytes::from_static(b"{\"text\":\"a\\nb\"}"),
         };
@@ -288,5 +293,6 @@ mod tests {
             (event.kind, event.audience, Some(7), Some(3))
         );
         assert_eq!((there.body, there.subject, there.created_at), (event.body, event.subject, event.created_at));
+        assert_eq!(there.state, event.state);
     }
 }

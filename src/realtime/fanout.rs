@@ -8,6 +8,8 @@
 //! Events without a number (for one user, or ephemeral) are only kept from being delivered twice. Those of the log wait as well
 //! until it is known where their channel stands: whoever hears that it belongs to a channel hears all that follows.
 //!
+//! Of events that tell a passing state the newest counts: one that another node told earlier and that comes later is dropped.
+//!
 //! An event counts as seen in the same step in which the workers have it: first there is room for it everywhere ([`Room`]),
 //! then it is marked and handed over, with no wait in between. Whoever stops half-way has lost nothing.
 
@@ -16,6 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
+use serde_json::Value;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
 use super::delivery::Delivery;
@@ -38,13 +41,28 @@ struct Progress {
     /// Events without a number that came before the channel was heard, in their order; `None` once it is.
     unheard: Option<Vec<Event>>,
     repairing: bool,
-    /// Users who watch the channel, over all nodes, as last heard.
+    /// Users who watch the channel, over all nodes, as last heard, and when it was so.
     watchers: i64,
+    counted_at: Option<i64>,
+}
+
+impl Progress {
+    /// Learns from an event how many watch. One that comes too late says what is known instead.
+    fn count_watchers(&mut self, event: &mut Event) {
+        let Some(watchers) = event.watcher_count else { return };
+        let at = event.state.as_ref().map(|state| state.at);
+        if at.zip(self.counted_at).is_some_and(|(at, known)| is_late(at, known)) {
+            event.body = with_other_count(&event.body, self.watchers);
+        } else {
+            (self.watchers, self.counted_at) = (watchers, at);
+        }
+    }
 }
 
 pub struct Fanout {
     channels: Box<[AsyncMutex<HashMap<i64, Progress>>]>,
     recent: Mutex<Recent>,
+    newest: Mutex<Newest>,
     workers: Arc<[mpsc::Sender<Command>]>,
     store: Store,
     dialects: usize,
@@ -53,7 +71,7 @@ pub struct Fanout {
 impl Fanout {
     pub(super) fn new(store: Store, workers: Arc<[mpsc::Sender<Command>]>, dialects: usize) -> Self {
         let channels = (0..SHARDS).map(|_| AsyncMutex::default()).collect();
-        Self { channels, recent: Mutex::default(), workers, store, dialects }
+        Self { channels, recent: Mutex::default(), newest: Mutex::default(), workers, store, dialects }
     }
 
     fn shard(&self, channel: i64) -> &AsyncMutex<HashMap<i64, Progress>> {
@@ -137,7 +155,7 @@ impl Fanout {
         self.advance(channel, progress).await;
     }
 
-    async fn deliver_unnumbered(&self, event: Event) {
+    async fn deliver_unnumbered(&self, mut event: Event) {
         let room = self.room().await;
         if event.id.is_some_and(|id| self.recent().contains(id)) {
             return;
@@ -145,9 +163,7 @@ impl Fanout {
         if let Some(channel) = event.channel_id
             && let Some(progress) = self.shard(channel).lock().await.get_mut(&channel)
         {
-            if let Some(watchers) = event.watcher_count {
-                progress.watchers = watchers;
-            }
+            progress.count_watchers(&mut event);
             if progress.watchers > limits::LARGE_CHANNEL_WATCHERS as i64 && is_small_talk(&event.kind) {
                 return;
             }
@@ -163,7 +179,13 @@ impl Fanout {
 
     /// Hands over an event without a number, if it is news. Does not wait.
     fn hand_over(&self, room: Room<'_>, event: Event) {
-        if event.id.is_none_or(|id| self.recent().insert(id)) {
+        if event.id.is_some_and(|id| !self.recent().insert(id)) {
+            return;
+        }
+        let Some(state) = &event.state else { return room.take(event, 0, self.dialects) };
+        // Until it is on its way: what is newer comes after it.
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if newest.learn((event.channel_id, state.user.clone()), state.at) {
             room.take(event, 0, self.dialects);
         }
     }
@@ -294,6 +316,44 @@ fn with_watcher_count(body: &Bytes, watchers: i64) -> Bytes {
     whole.freeze()
 }
 
+/// A body in which the number of watchers is another one.
+fn with_other_count(body: &Bytes, watchers: i64) -> Bytes {
+    let Ok(mut body) = serde_json::from_slice::<serde_json::Map<String, Value>>(body) else { return body.clone() };
+    body.insert("watcher_count".into(), watchers.into());
+    serde_json::to_vec(&body).unwrap_or_default().into()
+}
+
+/// Was it so before what is known? In microseconds.
+fn is_late(at: i64, known: i64) -> bool {
+    at < known && known - at < limits::STATE_LATE_MAX.as_micros() as i64
+}
+
+/// When the newest of the states was so that were told lately, by channel and user.
+#[derive(Default)]
+struct Newest {
+    known: HashMap<(Option<i64>, String), i64>,
+    order: VecDeque<(Option<i64>, String)>,
+}
+
+impl Newest {
+    /// False if something newer is known.
+    fn learn(&mut self, of: (Option<i64>, String), at: i64) -> bool {
+        if let Some(known) = self.known.get_mut(&of) {
+            let is_new = !is_late(at, *known);
+            *known = if is_new { at } else { *known };
+            return is_new;
+        }
+        self.known.insert(of.clone(), at);
+        self.order.push_back(of);
+        if self.order.len() > limits::NEWEST_STATES_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        true
+    }
+}
+
 /// Keys of log rows that were delivered lately.
 #[derive(Default)]
 struct Recent {
@@ -318,5 +378,54 @@ impl Recent {
             self.ids.remove(&oldest);
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: i64 = 60_000_000;
+
+    fn of(user: usize) -> (Option<i64>, String) {
+        (None, user.to_string())
+    }
+
+    #[test]
+    fn nothing_older_is_told_unless_the_clock_was_set_back() {
+        let mut newest = Newest::default();
+        assert!(newest.learn(of(1), 2 * MINUTE));
+        assert!(!newest.learn(of(1), 2 * MINUTE - 1));
+        assert!(newest.learn((Some(7), "1".into()), 2 * MINUTE - 1), "what is watched is another thing");
+        assert!(newest.learn(of(1), 2 * MINUTE));
+        assert!(newest.learn(of(1), MINUTE), "nothing comes as late as that");
+        assert!(newest.learn(of(1), MINUTE + 1));
+        for user in 2..2 + limits::NEWEST_STATES_MAX {
+            assert!(newest.learn(of(user), MINUTE));
+        }
+        assert_eq!((newest.known.len(), newest.order.len()), (limits::NEWEST_STATES_MAX, limits::NEWEST_STATES_MAX));
+        assert!(newest.learn(of(1), MINUTE), "it is forgotten");
+    }
+
+    #[test]
+    fn a_late_event_says_how_many_watch_now() {
+        let mut progress = Progress::default();
+        let event = |count: i64, at: i64| {
+            let mut event =
+                Event::internal("user.watching.start", wire::Timestamp::from_micros(0)).as_of("ada", Some(at));
+            event.watcher_count = Some(count);
+            event.body = format!(r#"{{"type":"user.watching.start","watcher_count":{count},"z":1}}"#).into();
+            event
+        };
+        let mut newer = event(3, 20);
+        progress.count_watchers(&mut newer);
+        let mut late = event(2, 10);
+        progress.count_watchers(&mut late);
+        assert_eq!(progress.watchers, 3);
+        assert!(String::from_utf8_lossy(&newer.body).contains("\"watcher_count\":3"));
+        assert!(String::from_utf8_lossy(&late.body).contains("\"watcher_count\":3"));
+        let mut next = event(1, 30);
+        progress.count_watchers(&mut next);
+        assert_eq!(progress.watchers, 1);
     }
 }
