@@ -8,7 +8,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -21,7 +20,7 @@ use crate::config::{Config, Database};
 use crate::ctx::Ctx;
 use crate::engine::redis::Incoming;
 use crate::engine::{self, Topic, memory};
-use crate::events::announce::{Announcer, Slow};
+use crate::events::announce::Announcer;
 use crate::events::relay::Relay;
 use crate::http::door::Door;
 use crate::http::{demo, router, server};
@@ -173,12 +172,7 @@ impl Node {
         tasks.restart("housekeeping", move || jobs::housekeeping::run(housekeeper.clone()));
         tasks.restart("push", move || jobs::push::run(pusher.clone()));
         if let Some(incoming) = incoming {
-            let slow = (0..limits::CATCHING_UP_LANES).map(|_| {
-                let (slow, waiting) = mpsc::channel(limits::CATCHING_UP_WAITING_MAX);
-                tasks.run("catching up", catch_up(announcer.clone(), waiting));
-                slow
-            });
-            tasks.run("hearing", hear(ctx.clone(), incoming, slow.collect()));
+            tasks.run("hearing", hear(ctx.clone(), incoming));
         }
         let relay = Relay::new(store, realtime, announcer).await.map_err(|error| StartError(error.to_string()))?;
         tasks.run("relay", relay.run());
@@ -252,24 +246,14 @@ async fn open_store(config: &Config, address: &Address) -> Result<Store, StartEr
     Ok(store)
 }
 
-/// Takes what other nodes send. It waits for the node's own workers only.
-async fn hear(ctx: Arc<Ctx>, mut incoming: Incoming, slow: Vec<mpsc::Sender<Slow>>) {
+/// Takes what other nodes send, in its order. It waits for the node's own workers only.
+async fn hear(ctx: Arc<Ctx>, mut incoming: Incoming) {
     while let Some((topic, payload)) = incoming.recv().await {
         if let Topic::Node(_) = topic {
             Remote::receive(&ctx.remote, &ctx.realtime, ctx.engine.bus.clone(), &payload);
-        } else if let Some(event) = ctx.announcer.receive(topic, payload).await
-            && slow[event.lane(slow.len())].try_send(event).is_err()
-        {
-            // The relay makes up for it.
-            metrics::counter!("millrace_bus_dropped_total").increment(1);
+        } else {
+            ctx.announcer.receive(&topic, payload).await;
         }
-    }
-}
-
-/// Does what takes longer, in the order in which it came: of each channel.
-async fn catch_up(announcer: Arc<Announcer>, mut waiting: mpsc::Receiver<Slow>) {
-    while let Some(event) = waiting.recv().await {
-        announcer.catch_up(event).await;
     }
 }
 

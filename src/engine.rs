@@ -60,46 +60,57 @@ pub struct Present {
     pub watching: HashMap<i64, Vec<String>>,
 }
 
+/// What became of what a node said of a user.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// No other node has the user there as well: others are to be told.
+    pub is_news: bool,
+    /// Users who watch the channel now, if it was about one.
+    pub watcher_count: i64,
+    /// When it came to be so, in microseconds of a clock that all nodes share: who is told of two changes knows which was the last.
+    /// `None` if no other node says anything, or none can.
+    pub at: Option<i64>,
+}
+
 /// What a node finds when it says who is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refreshed {
     /// Of those present, who was not known to be: it was lost, or has not been said yet. It is left to be said in its turn.
     pub unknown: Present,
     /// Users of nodes that have died, who are on no other one.
-    pub offline: Vec<String>,
-    /// What users of nodes that have died no longer watch.
-    pub stopped: Vec<Stopped>,
+    pub gone: Vec<Gone>,
 }
 
-/// A user who watches a channel no more.
+/// A user who is offline, or watches a channel no more.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stopped {
-    pub channel: i64,
+pub struct Gone {
     pub user: String,
-    /// Users who still watch it.
-    pub watcher_count: i64,
+    /// The channel, and how many users still watch it.
+    pub stopped: Option<(i64, i64)>,
+    /// As [`Settled::at`].
+    pub at: Option<i64>,
 }
 
 /// Who is online, and who watches what. Users of a node that dies expire. What is said of a user here, or of a user and a
 /// channel, is said by one at a time ([`Realtime`](crate::realtime::Realtime)): the last word counts.
 #[async_trait]
 pub trait Presence: Send + Sync {
-    /// A user has its first connection on this node. True if the user was offline everywhere.
-    async fn connect(&self, user: &str) -> bool;
+    /// A user has its first connection on this node.
+    async fn connect(&self, user: &str) -> Settled;
 
-    /// A user's last connection on this node is gone. True if the user is now offline everywhere.
-    async fn disconnect(&self, user: &str) -> bool;
+    /// A user's last connection on this node is gone.
+    async fn disconnect(&self, user: &str) -> Settled;
 
     /// Those of the users who are online.
     async fn online(&self, users: &[String]) -> HashSet<String>;
 
-    /// A user's first connection on this node begins to watch a channel. Gives back the number of users who watch it.
-    async fn watch(&self, channel: i64, user: &str) -> i64;
+    /// A user's first connection on this node begins to watch a channel.
+    async fn watch(&self, channel: i64, user: &str) -> Settled;
 
-    /// A user's last connection on this node stops watching. Gives back the number of users who still watch.
-    async fn unwatch(&self, channel: i64, user: &str) -> i64;
+    /// A user's last connection on this node stops watching.
+    async fn unwatch(&self, channel: i64, user: &str) -> Settled;
 
-    /// How many users watch each channel.
+    /// How many users watch each channel. Those of a node that has died are counted until they expire.
     async fn watcher_counts(&self, channels: &[i64]) -> Vec<i64>;
 
     /// Those of the channels that a user watches, on any node.

@@ -12,6 +12,7 @@ pub mod relay;
 pub mod size;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use wire::Timestamp;
 
 use crate::error::Result;
@@ -37,9 +38,20 @@ pub struct Event {
     pub subject: Option<String>,
     /// Told by `user.watching.*`: every node remembers it, for the events that carry it.
     pub watcher_count: Option<i64>,
+    /// Of which state it tells, where another node may tell of a later one at the same time.
+    pub state: Option<Box<State>>,
     pub created_at: Timestamp,
     /// `{"type":"message.new",…}`
     pub body: Bytes,
+}
+
+/// A state of a user that passes: whether it is online, or watches the channel of the event. Nodes tell of it in any order; nobody
+/// hears an earlier one after a later one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    pub user: String,
+    /// As [`Settled::at`](crate::engine::Settled::at).
+    pub at: i64,
 }
 
 impl Event {
@@ -56,6 +68,7 @@ impl Event {
             id: None,
             subject: None,
             watcher_count: event.watcher_count,
+            state: None,
             created_at: event.created_at,
             body: size::encode(event)?.into(),
         })
@@ -88,9 +101,16 @@ impl Event {
             id: None,
             subject: None,
             watcher_count: None,
+            state: None,
             created_at,
             body: Bytes::from_static(b"{}"),
         }
+    }
+
+    /// The same as something that was so at a time, if that is known.
+    pub fn as_of(mut self, user: &str, at: Option<i64>) -> Self {
+        self.state = at.map(|at| Box::new(State { user: user.into(), at }));
+        self
     }
 
     pub fn about(mut self, user_id: &str) -> Self {

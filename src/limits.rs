@@ -302,17 +302,18 @@ pub const ONLINE_CACHE_LIFE: Duration = Duration::from_secs(5);
 
 /// How often a node says that its users are still there.
 pub const PRESENCE_REFRESH: Duration = Duration::from_secs(20);
+/// Users of dead nodes, and what they watched, of whom a node has not told yet because Postgres is away: a large node's. More are not told.
+pub const GONE_UNTOLD_MAX: usize = 65_536;
+/// Users, and watches of a user, of whom a node remembers how new the last thing is that it told.
+pub const NEWEST_STATES_MAX: usize = 16_384;
+/// How late something may come that another node told. What is older than that is no latecomer: the clock was set back.
+pub const STATE_LATE_MAX: Duration = Duration::from_mins(1);
 /// Keys that one node counts for rate limits in one minute. Users beyond are not counted; the app as a whole is.
 pub const RATE_LIMIT_KEYS_MAX: usize = 100_000;
 /// When a user of a dead node counts as gone: within T19's 90 seconds.
 pub const PRESENCE_LIFE: Duration = Duration::from_mins(1);
 /// Payload of one message on the bus.
 pub const BUS_PAYLOAD_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Events that take longer to hear are heard so many at a time, those of one channel one after the other: what is new on a node waits for
-/// Redis, and others do not wait for that.
-pub const CATCHING_UP_LANES: usize = 32;
-/// Those of one lane that may wait. More are left to the relay.
-pub const CATCHING_UP_WAITING_MAX: usize = 2_048;
 /// Messages that may wait to be published, and messages of other nodes that may wait to be heard.
 pub const BUS_QUEUE_MAX: usize = 65_536;
 /// The same in bytes, each. What came over the bus counts until nobody here needs its bytes any more.
@@ -327,8 +328,8 @@ pub const NOTE_BYTES_MAX: usize = 8 * 1024;
 pub const SNOWFLAKE_LEASE: Duration = Duration::from_secs(30);
 /// Calls of one kind that wait for Redis at the same time: what a node says regularly takes one round trip for so many.
 pub const REDIS_CALLS_MAX: usize = 128;
-/// Messages published in one pipeline.
-pub const BUS_PIPELINE_MAX: usize = 128;
+/// Messages published in one pipeline: over a tenth of a second to Redis and back, ten thousand a second.
+pub const BUS_PIPELINE_MAX: usize = 1_024;
 
 // ---- Users
 

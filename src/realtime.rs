@@ -115,6 +115,9 @@ pub struct Watched {
     pub channel: i64,
     /// Users who watch it now, over all nodes.
     pub watcher_count: i64,
+    /// As [`Settled::at`](crate::engine::Settled::at).
+    #[serde(default)]
+    pub at: Option<i64>,
 }
 
 /// What a connection that is closed leaves to be told ([`Realtime::settle_online`], [`Realtime::settle_watching`]).
@@ -129,6 +132,8 @@ pub struct Closed {
 /// A user came or went. Nobody else tells of this user while it is there: drop it when others have been told.
 pub struct Change {
     pub online: bool,
+    /// As [`Settled::at`](crate::engine::Settled::at).
+    pub at: Option<i64>,
     _turn: Turn,
 }
 
@@ -251,11 +256,12 @@ impl Realtime {
         let turn = self.telling.enter(Lane::Presence(user.to_owned())).await.ok()?;
         let online = self.here.is_connected(user);
         let presence = &self.engine.presence;
-        let changed = if online { presence.connect(user).await } else { presence.disconnect(user).await };
-        changed.then_some(Change { online, _turn: turn })
+        let settled = if online { presence.connect(user).await } else { presence.disconnect(user).await };
+        settled.is_news.then_some(Change { online, at: settled.at, _turn: turn })
     }
 
-    /// The same for channels that a user has begun to watch, or no longer watches. Gives back those of which that is still so.
+    /// The same for channels that a user has begun to watch, or no longer watches. Gives back those of which that is still so, and
+    /// was not so before over all nodes.
     pub async fn settle_watching(&self, user: &str, channels: &[i64], watches: bool) -> Vec<Watched> {
         let settle = channels.iter().copied().map(|channel| self.settle_watch(user, channel, watches));
         let settled = stream::iter(settle).buffered(limits::REDIS_CALLS_MAX);
@@ -266,9 +272,10 @@ impl Realtime {
         let _turn = self.telling.enter(Lane::Watcher(channel, user.to_owned())).await.ok()?;
         let watching = self.here.is_watching(channel, user);
         let presence = &self.engine.presence;
-        let watcher_count =
+        let settled =
             if watching { presence.watch(channel, user).await } else { presence.unwatch(channel, user).await };
-        (watching == watches).then_some(Watched { channel, watcher_count })
+        let watched = Watched { channel, watcher_count: settled.watcher_count, at: settled.at };
+        (settled.is_news && watching == watches).then_some(watched)
     }
 
     /// Tells the engine that those are still here who are, and finds those whose nodes have died. Whom the engine does not know has
@@ -277,7 +284,7 @@ impl Realtime {
         self.engine.presence.refresh(&self.here.present()).await
     }
 
-    /// Makes a connection of this node watch channels. Gives back those that its user did not watch before on this node.
+    /// Makes a connection of this node watch channels. Gives back those that its user did not watch before.
     ///
     /// # Errors
     /// There is no such connection of this user, or it watches too much.
@@ -330,23 +337,25 @@ impl Realtime {
         Ok(())
     }
 
-    /// A user's connections here hear of a channel from now on, because the user belongs to it.
+    /// A user's connections here are to hear of a channel, because the user belongs to it. Returns before they do; what is delivered
+    /// meanwhile waits where its order matters ([`fanout`]).
     pub async fn join(&self, user_id: &str, channel: i64) {
+        let wish = self.interest.wish_for_now(channel).await;
         for worker in self.workers.iter() {
-            let (done, wait) = oneshot::channel();
-            let _ = worker.send(Command::Join { user: user_id.into(), channel, done }).await;
-            let _ = wait.await;
+            let _ = worker.send(Command::Join { user: user_id.into(), channel, wish: wish.clone() }).await;
         }
-        self.interest.heard([Topic::Channel(channel)]).await;
     }
 
-    /// The opposite of [`Realtime::join`].
+    /// The opposite of [`Realtime::join`], for all that is delivered from now on.
     pub async fn leave(&self, user_id: &str, channel: i64) {
         for worker in self.workers.iter() {
-            let (done, wait) = oneshot::channel();
-            let _ = worker.send(Command::Leave { user: user_id.into(), channel, done }).await;
-            let _ = wait.await;
+            let _ = worker.send(Command::Leave { user: user_id.into(), channel }).await;
         }
+    }
+
+    /// Returns when everything that happens from now on in these channels will reach those here who want it.
+    pub async fn heard(&self, channels: &[i64]) {
+        self.interest.heard(channels.iter().copied().map(Topic::Channel)).await;
     }
 
     /// Connections of a user on this node, or all connections.

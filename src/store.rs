@@ -317,7 +317,8 @@ impl Store {
     /// # Errors
     /// No connection, or the lock was not to be had in time.
     pub async fn write_channel(&self, channel_id: i64, turn: Turn) -> Result<Option<ChannelWrite>> {
-        let lock = || async move { Write::begin_briefly(self).await?.lock_channel(channel_id).await };
+        let give_up = turn.give_up;
+        let lock = || async move { Write::begin_briefly(self).await?.lock_channel(channel_id, give_up).await };
         let write = when_free(&turn, lock).await?;
         Ok(write.map(|write| write.on(turn)))
     }
@@ -329,7 +330,8 @@ impl Store {
     /// No connection, or the lock was not to be had in time.
     pub async fn create_channel(&self, new: &NewChannel) -> Result<Option<Creation>> {
         let turn = self.lanes.enter(Lane::New(new.cid.to_string())).await.map_err(|_| StoreError::Locked)?;
-        let create = || async move { Write::begin_briefly(self).await?.create_channel(new).await };
+        let give_up = turn.give_up;
+        let create = || async move { Write::begin_briefly(self).await?.create_channel(new, give_up).await };
         let creation = Box::pin(when_free(&turn, create)).await?;
         Ok(creation.map(|creation| creation.on(turn)))
     }

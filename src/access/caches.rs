@@ -252,8 +252,8 @@ impl Caches {
         self.app.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Returns when the newest settings are in force. They are, but after a change that could not be read: then they are
-    /// read again, and until that succeeds nobody is let in by settings that are known to be old.
+    /// Returns when the newest settings are in force. After a change they are read again by the first who asks (jobs/doorkeeper.rs
+    /// does at once), and until that succeeds nobody is let in by settings that are known to be old.
     ///
     /// # Errors
     /// They cannot be read.
@@ -485,7 +485,7 @@ impl Caches {
         self.online.get(id).await.unwrap_or(false)
     }
 
-    /// Forgets what a change has made stale.
+    /// Forgets what a change has made stale. Waits for nothing.
     pub async fn forget(&self, touched: Touched<'_>) {
         match touched {
             Touched::User(id) => self.users.forget(&id.to_owned()).await,
@@ -494,15 +494,7 @@ impl Caches {
                 self.forget_channel(channel).await;
             }
             Touched::Channel(key) => self.forget_channel(key).await,
-            Touched::App => {
-                self.app_changes.fetch_add(1, Ordering::AcqRel);
-                if let Err(error) = self.settle_app().await {
-                    tracing::error!(
-                        ?error,
-                        "the app's settings could not be read again; they are before anybody is let in"
-                    );
-                }
-            }
+            Touched::App => drop(self.app_changes.fetch_add(1, Ordering::AcqRel)),
         }
         // Afterwards: whoever asks from now on has not been given what is forgotten.
         self.forgotten.fetch_add(1, Ordering::AcqRel);

@@ -115,7 +115,8 @@ pub async fn delete(ctx: &Ctx, caller: &Caller, name: &str) -> Result<()> {
 async fn finish(ctx: &Ctx, mut write: Write) -> Result<()> {
     write.event(Event::internal("channel_type.updated", ctx.clock.now()));
     ctx.announcer.tell(write.commit().await?).await;
-    Ok(())
+    // The answer is read from them.
+    ctx.caches.settle_app().await
 }
 
 fn missing(name: &str) -> Error {

@@ -10,7 +10,7 @@ use testkit::PATIENCE;
 use testkit::services::{redis_cluster_urls, redis_url};
 
 use super::redis::Incoming;
-use super::{Engine, Hold, LIMIT_WINDOW_SECONDS, Note, Present, Refreshed, Stopped, Topic, memory, redis};
+use super::{Engine, Gone, Hold, LIMIT_WINDOW_SECONDS, Note, Present, Refreshed, Settled, Topic, memory, redis};
 use crate::clock::Clock;
 use crate::config::{self, Secret};
 use crate::limits;
@@ -35,16 +35,17 @@ async fn redis_nodes<const N: usize>(urls: &str) -> [(Engine, Incoming); N] {
 async fn alone(engine: &Engine) {
     let presence = &engine.presence;
     // The first to come, the last to go.
-    assert!(presence.connect("ada").await);
-    assert!(!presence.connect("ada").await);
+    assert!(presence.connect("ada").await.is_news);
+    assert!(!presence.connect("ada").await.is_news);
     let asked = ["ada".to_owned(), "grace".to_owned()];
     assert_eq!(presence.online(&asked).await, ["ada".to_owned()].into());
-    assert!(presence.disconnect("ada").await);
-    assert!(!presence.disconnect("ada").await);
+    assert!(presence.disconnect("ada").await.is_news);
+    assert!(!presence.disconnect("ada").await.is_news);
     assert!(presence.online(&asked).await.is_empty());
     // Watchers are counted once each, and listed in pages.
-    for (user, count) in [("ada", 1), ("grace", 2), ("grace", 2), ("alan", 3)] {
-        assert_eq!(presence.watch(7, user).await, count, "{user}");
+    let counted = |settled: Settled| (settled.watcher_count, settled.is_news);
+    for (user, count, is_news) in [("ada", 1, true), ("grace", 2, true), ("grace", 2, false), ("alan", 3, true)] {
+        assert_eq!(counted(presence.watch(7, user).await), (count, is_news), "{user}");
     }
     assert_eq!(presence.watcher_counts(&[7, 8]).await, [3, 0]);
     let mut listed = presence.watchers(7, 2, 0).await;
@@ -52,8 +53,8 @@ async fn alone(engine: &Engine) {
     listed.sort_unstable();
     assert_eq!(listed, ["ada", "alan", "grace"]);
     assert_eq!(presence.watched("grace", &[6, 7, 8]).await, [7]);
-    for (user, count) in [("ada", 2), ("ada", 2), ("grace", 1), ("alan", 0)] {
-        assert_eq!(presence.unwatch(7, user).await, count, "{user}");
+    for (user, count, is_news) in [("ada", 2, true), ("ada", 2, false), ("grace", 1, true), ("alan", 0, true)] {
+        assert_eq!(counted(presence.unwatch(7, user).await), (count, is_news), "{user}");
     }
     assert!(presence.watchers(7, 10, 0).await.is_empty());
     assert_eq!(presence.refresh(&Present::default()).await, Refreshed::default());
@@ -118,14 +119,19 @@ async fn heard(incoming: &mut Incoming) -> (Topic, Bytes) {
 /// Two nodes that share what they know.
 async fn together([(here, mut hears_here), (there, mut hears_there)]: [(Engine, Incoming); 2]) {
     // Presence: the second node brings nobody new, and the first to go leaves nobody offline.
-    assert!(here.presence.connect("ada").await);
-    assert!(!there.presence.connect("ada").await);
-    assert!(!here.presence.disconnect("ada").await);
+    let came = here.presence.connect("ada").await;
+    assert!(came.is_news);
+    assert!(!there.presence.connect("ada").await.is_news);
+    assert!(!here.presence.disconnect("ada").await.is_news);
     assert_eq!(here.presence.online(&["ada".into()]).await.len(), 1);
-    assert!(there.presence.disconnect("ada").await);
-    assert_eq!((here.presence.watch(7, "ada").await, there.presence.watch(7, "grace").await), (1, 2));
-    assert_eq!(there.presence.watch(7, "ada").await, 2);
-    assert_eq!(here.presence.unwatch(7, "ada").await, 2);
+    let went = there.presence.disconnect("ada").await;
+    assert!(went.is_news && went.at > came.at, "whichever node says it: {came:?}, {went:?}");
+    assert_eq!(here.presence.watch(7, "ada").await.watcher_count, 1);
+    assert_eq!(there.presence.watch(7, "grace").await.watcher_count, 2);
+    let also_there = there.presence.watch(7, "ada").await;
+    let not_here = here.presence.unwatch(7, "ada").await;
+    assert_eq!((also_there.watcher_count, also_there.is_news), (2, false));
+    assert_eq!((not_here.watcher_count, not_here.is_news), (2, false));
     assert_eq!(here.presence.watcher_counts(&[7]).await, [2]);
     // The bus carries what is asked for, in order, with any bytes in it.
     there.bus.subscribe(&[Topic::Channel(7), Topic::User("zoë\n*".into())]);
@@ -205,7 +211,13 @@ async fn who_was_on_a_dead_node_is_found_once() {
     dead.presence.connect("ghost0000").await;
     here.presence.watch(7, "ada").await;
     let asked = ["ghost0000".to_owned()];
-    assert!(!here.presence.connect("ghost0000").await && !here.presence.disconnect("ghost0000").await);
+    assert!(!here.presence.connect("ghost0000").await.is_news);
+    assert!(!here.presence.disconnect("ghost0000").await.is_news);
+    // Where nobody else watches, nobody has to find them.
+    dead.presence.watch(8, "ghost0000").await;
+    let ends = testkit::services::ask_redis(&redis_url(), &format!("PTTL {{{prefix}:watching:8}}:nodes"));
+    let ends: u128 = ends.trim().trim_start_matches(':').parse().unwrap();
+    assert!(ends <= limits::PRESENCE_LIFE.as_millis(), "it ends with its last entry: {ends}");
     // Their time is over.
     for shard in 0..16 {
         let set = format!("{{{prefix}:online:{shard}}}:until");
@@ -218,13 +230,15 @@ async fn who_was_on_a_dead_node_is_found_once() {
     }
     let watching = |users: &[&str]| [(7, users.iter().map(ToString::to_string).collect())].into();
     let present = Present { online: Vec::new(), watching: watching(&["ada", "linus"]) };
-    let mut found = here.presence.refresh(&present).await;
+    let found = here.presence.refresh(&present).await;
     assert_eq!(found.unknown, Present { online: Vec::new(), watching: watching(&["linus"]) });
-    assert_eq!(found.offline, asked);
     assert!(here.presence.online(&asked).await.is_empty());
-    found.stopped.sort_unstable_by(|one, other| one.user.cmp(&other.user));
-    let stopped = ghosts.drain(..).map(|user| Stopped { channel: 7, user, watcher_count: 1 });
-    assert!(found.stopped.into_iter().eq(stopped));
+    assert!(found.gone.iter().all(|gone| gone.at.is_some()));
+    let (stopped, offline): (Vec<Gone>, Vec<Gone>) = found.gone.into_iter().partition(|gone| gone.stopped.is_some());
+    assert!(offline.into_iter().map(|gone| gone.user).eq(asked));
+    let mut stopped: Vec<_> = stopped.into_iter().map(|gone| (gone.user, gone.stopped)).collect();
+    stopped.sort_unstable();
+    assert!(stopped.into_iter().eq(ghosts.drain(..).map(|user| (user, Some((7, 1))))));
     assert_eq!((here.presence.watcher_counts(&[7]).await, here.presence.watchers(7, 9, 0).await.len()), (vec![1], 1));
     let again = Refreshed { unknown: found.unknown, ..Refreshed::default() };
     assert_eq!(here.presence.refresh(&present).await, again);

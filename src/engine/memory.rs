@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::clock::Clock;
 use crate::limits;
 
-use super::{Bus, Engine, Limits, Presence, Present, Refreshed, Topic, Usage, window_end};
+use super::{Bus, Engine, Limits, Presence, Present, Refreshed, Settled, Topic, Usage, window_end};
 
 pub use leases::Leasing;
 
@@ -59,12 +59,12 @@ impl Bus for Memory {
 
 #[async_trait]
 impl Presence for Memory {
-    async fn connect(&self, user: &str) -> bool {
-        lock(&self.online).insert(user.into())
+    async fn connect(&self, user: &str) -> Settled {
+        Settled { is_news: lock(&self.online).insert(user.into()), ..Settled::default() }
     }
 
-    async fn disconnect(&self, user: &str) -> bool {
-        lock(&self.online).remove(user)
+    async fn disconnect(&self, user: &str) -> Settled {
+        Settled { is_news: lock(&self.online).remove(user), ..Settled::default() }
     }
 
     async fn online(&self, users: &[String]) -> HashSet<String> {
@@ -72,24 +72,24 @@ impl Presence for Memory {
         users.iter().filter(|user| online.contains(*user)).cloned().collect()
     }
 
-    async fn watch(&self, channel: i64, user: &str) -> i64 {
+    async fn watch(&self, channel: i64, user: &str) -> Settled {
         let mut watchers = lock(&self.watchers);
         let users = watchers.entry(channel).or_default();
-        users.insert(user.into());
-        users.len() as i64
+        let is_news = users.insert(user.into());
+        Settled { is_news, watcher_count: users.len() as i64, at: None }
     }
 
-    async fn unwatch(&self, channel: i64, user: &str) -> i64 {
+    async fn unwatch(&self, channel: i64, user: &str) -> Settled {
         let mut watchers = lock(&self.watchers);
         let Some(users) = watchers.get_mut(&channel) else {
-            return 0;
+            return Settled::default();
         };
-        users.remove(user);
-        let count = users.len();
-        if count == 0 {
+        let is_news = users.remove(user);
+        let watcher_count = users.len() as i64;
+        if users.is_empty() {
             watchers.remove(&channel);
         }
-        count as i64
+        Settled { is_news, watcher_count, at: None }
     }
 
     async fn watcher_counts(&self, channels: &[i64]) -> Vec<i64> {

@@ -1,7 +1,9 @@
 //! Telling of what happened: here at once, on other nodes through the bus.
 //!
 //! The one path of every event. Wherever it comes from (a commit of this node, the bus, the relay) the same three things
-//! happen: caches forget what it made stale, connections whose wishes it changes are changed, sockets hear it.
+//! happen: caches forget what it made stale, connections whose wishes it changes are changed, sockets hear it. None of them waits for
+//! Postgres or Redis, so what takes a right away never stands behind what gives one. Who tells of an event of its own waits for what
+//! that has begun here ([`Begun`]); whoever hears of another node's does not.
 
 use std::sync::Arc;
 
@@ -12,7 +14,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use wire::Timestamp;
 
-use super::{Audience, Event, Touched};
+use super::{Audience, Event, State, Touched};
 use crate::access::Caches;
 use crate::access::revocation::{Doubt, Doubts};
 use crate::engine::{Engine, Topic};
@@ -39,23 +41,12 @@ pub struct Left {
     pub done: oneshot::Sender<()>,
 }
 
-/// An event from the bus that changes what sockets hear, or what every cache rests on.
-#[derive(Debug)]
-pub struct Slow(Topic, Event);
-
-impl Slow {
-    /// In which of so many lanes it waits: those of one channel are heard in their order.
-    pub fn lane(&self, lanes: usize) -> usize {
-        self.1.channel_id.map_or(0, |channel| channel.unsigned_abs() as usize % lanes)
-    }
-}
-
-fn is_slow(event: &Event) -> bool {
-    matches!(event.touches(), Some(Touched::Membership(..) | Touched::App))
-        || matches!(
-            event.kind.as_str(),
-            "notification.added_to_channel" | "notification.invited" | "notification.invite_rejected"
-        )
+/// What hearing an event has begun here and only the one who tells of it waits for.
+pub enum Begun {
+    /// Nobody hears the channel any more who has left it: set when that is so.
+    Leaving(oneshot::Receiver<()>),
+    /// Somebody belongs to the channel now, and hears all of it once the node does.
+    Joining(i64),
 }
 
 /// An event as it travels between nodes: this in one line of JSON, then the body as it is.
@@ -73,6 +64,8 @@ struct Envelope {
     subject: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     watcher_count: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    state: Option<Box<State>>,
     at: i64,
 }
 
@@ -89,11 +82,20 @@ impl Announcer {
         (Self { caches, realtime, engine, leaving, doubts }, left)
     }
 
-    /// Tells of events of this node, in their order. Here first: the sender's own node does not wait for an echo.
+    /// Tells of events of this node, in their order. Here first: the sender's own node does not wait for an echo. What is said
+    /// after it is heard here by those who belong to a channel since, and not by those who do no more.
     pub async fn tell(&self, events: Vec<Event>) {
+        let mut joining = Vec::new();
         for event in events {
             self.publish(&event);
-            self.hear(event).await;
+            match self.hear(event).await {
+                Some(Begun::Leaving(done)) => drop(done.await),
+                Some(Begun::Joining(channel)) => joining.push(channel),
+                None => {}
+            }
+        }
+        if !joining.is_empty() {
+            self.realtime.heard(&joining).await;
         }
     }
 
@@ -118,26 +120,12 @@ impl Announcer {
         }
     }
 
-    /// Takes an event that came over the bus. What may wait for Postgres or Redis is given back, to be [done](Self::catch_up)
-    /// after what was given back before it: the one task that hears the bus waits for neither.
-    pub async fn receive(&self, topic: Topic, payload: Bytes) -> Option<Slow> {
+    /// Takes an event that came over the bus.
+    pub async fn receive(&self, topic: &Topic, payload: Bytes) {
         let Some(event) = open(payload) else {
             tracing::warn!("an event from another node cannot be read");
-            return None;
+            return;
         };
-        if is_slow(&event) {
-            return Some(Slow(topic, event));
-        }
-        self.take(&topic, event).await;
-        None
-    }
-
-    /// Does what [`Announcer::receive`] gave back.
-    pub async fn catch_up(&self, Slow(topic, event): Slow) {
-        self.take(&topic, event).await;
-    }
-
-    async fn take(&self, topic: &Topic, event: Event) {
         if *topic == Topic::Everyone {
             self.forget(&event).await;
         } else {
@@ -145,8 +133,9 @@ impl Announcer {
         }
     }
 
-    /// Does on this node what an event means.
-    pub async fn hear(&self, event: Event) {
+    /// Does on this node what an event means. It waits for the node's own workers only: what an event takes away is gone when this
+    /// returns or is looked into already, and what it gives to somebody comes when it comes.
+    pub async fn hear(&self, event: Event) -> Option<Begun> {
         self.forget(&event).await;
         let membership = event.channel_id.zip(event.subject.clone());
         match (event.kind.as_str(), membership) {
@@ -155,6 +144,7 @@ impl Announcer {
             {
                 self.realtime.join(&user, channel).await;
                 self.realtime.fanout.deliver(event).await;
+                Some(Begun::Joining(channel))
             }
             ("member.removed" | "notification.invite_rejected", Some((channel, user)))
                 if self.realtime.is_here(&user) =>
@@ -162,12 +152,11 @@ impl Announcer {
                 self.realtime.fanout.deliver(event).await;
                 self.realtime.leave(&user, channel).await;
                 // Who begins to watch only now sees that something has changed (chat/channels/watch.rs).
-                if self.realtime.watches(&user, channel) {
+                self.realtime.watches(&user, channel).then(|| {
                     let (done, wait) = oneshot::channel();
-                    if self.leaving.send(Left { user, channel, done }).is_ok() {
-                        let _ = wait.await;
-                    }
-                }
+                    let _ = self.leaving.send(Left { user, channel, done });
+                    Begun::Leaving(wait)
+                })
             }
             _ => {
                 let doubt = self.doubt_of(&event);
@@ -176,6 +165,7 @@ impl Announcer {
                 if let Some(doubt) = doubt {
                     self.doubts.raise(doubt);
                 }
+                None
             }
         }
     }
@@ -193,6 +183,7 @@ impl Announcer {
         }
     }
 
+    /// Waits for nothing: what is forgotten is read again by whoever needs it.
     async fn forget(&self, event: &Event) {
         let Some(touched) = event.touches() else { return };
         self.caches.forget(touched).await;
@@ -263,6 +254,7 @@ fn seal(event: &Event) -> Bytes {
         id: event.id,
         subject: event.subject.clone(),
         watcher_count: event.watcher_count,
+        state: event.state.clone(),
         at: event.created_at.micros(),
     };
     let head = serde_json::to_vec(&envelope).unwrap_or_default();
@@ -284,6 +276,7 @@ fn open(letter: Bytes) -> Option<Event> {
         id: envelope.id,
         subject: envelope.subject,
         watcher_count: envelope.watcher_count,
+        state: envelope.state,
         created_at: Timestamp::from_micros(envelope.at),
         body: letter.slice(end + 1..),
     })
@@ -303,6 +296,7 @@ mod tests {
             id: None,
             subject: Some("grace".into()),
             watcher_count: None,
+            state: Some(Box::new(State { user: "ada".into(), at: 9 })),
             created_at: Timestamp::from_micros(5),
             body: Bytes::from_static(b"{\"text\":\"a\\nb\"}"),
         };
@@ -312,5 +306,6 @@ mod tests {
             (event.kind, event.audience, Some(7), Some(3))
         );
         assert_eq!((there.body, there.subject, there.created_at), (event.body, event.subject, event.created_at));
+        assert_eq!(there.state, event.state);
     }
 }

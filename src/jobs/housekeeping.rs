@@ -4,9 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 
-use crate::chat::users::connect::refresh_presence;
+use crate::chat::users::connect::{refresh_presence, tell_of_gone};
 use crate::ctx::Ctx;
 use crate::limits;
 
@@ -29,14 +30,18 @@ async fn turn(name: &'static str, longest: Duration, work: impl Future<Output = 
 
 /// Keeps presence alive and finds users of dead nodes. Runs until dropped.
 pub async fn keep_presence(ctx: Arc<Ctx>) {
-    let mut presence = tick(limits::PRESENCE_REFRESH);
-    loop {
-        tokio::select! {
-            _ = presence.tick() => {}
-            () = ctx.engine.presence.forgotten() => {}
+    let (found, untold) = mpsc::channel(limits::GONE_UNTOLD_MAX);
+    let refresh = async {
+        let mut presence = tick(limits::PRESENCE_REFRESH);
+        loop {
+            tokio::select! {
+                _ = presence.tick() => {}
+                () = ctx.engine.presence.forgotten() => {}
+            }
+            turn("presence", limits::TURN_TIME, refresh_presence(&ctx, &found)).await;
         }
-        turn("presence", limits::TURN_TIME, refresh_presence(&ctx)).await;
-    }
+    };
+    tokio::join!(refresh, tell_of_gone(&ctx, untold));
 }
 
 /// Writes `last_active`, takes away what was deleted, makes room in the event log. Runs until dropped.

@@ -5,7 +5,10 @@
 //! early waits. A gap that does not close within [`limits::GAP_PATIENCE`] is read from the log. A number that the log does not
 //! have was never committed: numbers are given under the channel's lock, so once a later one is visible, it never will be.
 //!
-//! Events without a number (for one user, or ephemeral) are only kept from being delivered twice.
+//! Events without a number (for one user, or ephemeral) are only kept from being delivered twice. Those of the log wait as well
+//! until it is known where their channel stands: whoever hears that it belongs to a channel hears all that follows.
+//!
+//! Of events that tell a passing state the newest counts: one that another node told earlier and that comes later is dropped.
 //!
 //! What is on its way has a bound in bytes. Whoever brings more waits, as where an inbox is full. What waits for a gap has one of its
 //! own, which keeps nothing from going on: what does not fit is dropped, and the log has it.
@@ -18,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
+use serde_json::Value;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
 use super::delivery::Delivery;
@@ -38,9 +42,25 @@ struct Progress {
     seen: Option<i64>,
     /// Events that came too early.
     waiting: BTreeMap<i64, Early>,
+    /// Events without a number that came before the channel was heard, in their order; `None` once it is.
+    unheard: Option<Vec<Early>>,
     repairing: bool,
-    /// Users who watch the channel, over all nodes, as last heard.
+    /// Users who watch the channel, over all nodes, as last heard, and when it was so.
     watchers: i64,
+    counted_at: Option<i64>,
+}
+
+impl Progress {
+    /// Learns from an event how many watch. One that comes too late says what is known instead.
+    fn count_watchers(&mut self, event: &mut Event) {
+        let Some(watchers) = event.watcher_count else { return };
+        let at = event.state.as_ref().map(|state| state.at);
+        if at.zip(self.counted_at).is_some_and(|(at, known)| is_late(at, known)) {
+            event.body = with_other_count(&event.body, self.watchers);
+        } else {
+            (self.watchers, self.counted_at) = (watchers, at);
+        }
+    }
 }
 
 /// An event that came too early, with its share of what may wait; one that was read from the log goes on at once.
@@ -55,6 +75,7 @@ pub struct Fanout {
     under_way: Arc<Budget>,
     early: Arc<Budget>,
     recent: Mutex<Recent>,
+    newest: Mutex<Newest>,
     workers: Arc<[mpsc::Sender<Command>]>,
     store: Store,
     dialects: usize,
@@ -64,17 +85,20 @@ impl Fanout {
     pub(super) fn new(store: Store, workers: Arc<[mpsc::Sender<Command>]>, dialects: usize) -> Self {
         let channels = (0..SHARDS).map(|_| AsyncMutex::default()).collect();
         let (under_way, early) = (Budget::new(limits::FANOUT_BYTES_MAX), Budget::new(limits::GAP_BYTES_MAX));
-        Self { channels, under_way, early, recent: Mutex::default(), workers, store, dialects }
+        let (recent, newest) = (Mutex::default(), Mutex::default());
+        Self { channels, under_way, early, recent, newest, workers, store, dialects }
     }
 
     fn shard(&self, channel: i64) -> &AsyncMutex<HashMap<i64, Progress>> {
         &self.channels[channel as usize % SHARDS]
     }
 
-    /// Somebody here wants to hear of these channels; their events wait until it is known where they stand.
-    pub(super) async fn open(&self, channels: &[i64]) {
-        for channel in channels {
-            self.shard(*channel).lock().await.entry(*channel).or_default();
+    /// Somebody here wants to hear of a channel, unless it is not wanted any more; its events wait until it is known where it stands.
+    pub(super) async fn open(&self, channel: i64, is_wanted: impl FnOnce() -> bool) {
+        let mut shard = self.shard(channel).lock().await;
+        if is_wanted() {
+            let new = || Progress { unheard: Some(Vec::new()), ..Progress::default() };
+            shard.entry(channel).or_insert_with(new);
         }
     }
 
@@ -87,6 +111,9 @@ impl Fanout {
             progress.watchers = *watchers;
             let first_waiting = progress.waiting.keys().next().map(|number| number - 1);
             progress.seen = progress.seen.max(numbers.get(channel).copied().or(first_waiting));
+            for Early { event, .. } in progress.unheard.take().into_iter().flatten() {
+                self.hand_over(self.room(&event).await, event);
+            }
             self.advance(*channel, progress).await;
         }
     }
@@ -94,8 +121,12 @@ impl Fanout {
     /// Forgets a channel that nobody here wants to hear of any more, unless somebody wants it again meanwhile.
     pub(super) async fn end(&self, channel: i64, is_wanted: impl FnOnce() -> bool) {
         let mut shard = self.shard(channel).lock().await;
-        if !is_wanted() {
-            shard.remove(&channel);
+        if is_wanted() {
+            return;
+        }
+        let unheard = shard.remove(&channel).and_then(|progress| progress.unheard);
+        for Early { event, .. } in unheard.into_iter().flatten() {
+            self.hand_over(self.room(&event).await, event);
         }
     }
 
@@ -139,22 +170,38 @@ impl Fanout {
         self.advance(channel, progress).await;
     }
 
-    async fn deliver_unnumbered(&self, event: Event) {
-        let room = self.room(&event).await;
+    /// Takes room last: whoever has some must not wait for who waits for some.
+    async fn deliver_unnumbered(&self, mut event: Event) {
         if event.id.is_some_and(|id| self.recent().contains(id)) {
             return;
         }
         if let Some(channel) = event.channel_id
             && let Some(progress) = self.shard(channel).lock().await.get_mut(&channel)
         {
-            if let Some(watchers) = event.watcher_count {
-                progress.watchers = watchers;
-            }
+            progress.count_watchers(&mut event);
             if progress.watchers > limits::LARGE_CHANNEL_WATCHERS as i64 && is_small_talk(&event.kind) {
                 return;
             }
+            if event.id.is_some()
+                && let Some(unheard) =
+                    progress.unheard.as_mut().filter(|unheard| unheard.len() < limits::GAP_EVENTS_MAX)
+                && let Some(share) = self.early.take(event.body.len())
+            {
+                return unheard.push(Early { event, _share: Some(share) });
+            }
         }
-        if event.id.is_none_or(|id| self.recent().insert(id)) {
+        self.hand_over(self.room(&event).await, event);
+    }
+
+    /// Hands over an event without a number, if it is news. Does not wait.
+    fn hand_over(&self, room: Room<'_>, event: Event) {
+        if event.id.is_some_and(|id| !self.recent().insert(id)) {
+            return;
+        }
+        let Some(state) = &event.state else { return room.take(event, 0, self.dialects) };
+        // Until it is on its way: what is newer comes after it.
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if newest.learn((event.channel_id, state.user.clone()), state.at) {
             room.take(event, 0, self.dialects);
         }
     }
@@ -293,6 +340,44 @@ fn with_watcher_count(body: &Bytes, watchers: i64) -> Bytes {
     whole.freeze()
 }
 
+/// A body in which the number of watchers is another one.
+fn with_other_count(body: &Bytes, watchers: i64) -> Bytes {
+    let Ok(mut body) = serde_json::from_slice::<serde_json::Map<String, Value>>(body) else { return body.clone() };
+    body.insert("watcher_count".into(), watchers.into());
+    serde_json::to_vec(&body).unwrap_or_default().into()
+}
+
+/// Was it so before what is known? In microseconds.
+fn is_late(at: i64, known: i64) -> bool {
+    at < known && known - at < limits::STATE_LATE_MAX.as_micros() as i64
+}
+
+/// When the newest of the states was so that were told lately, by channel and user.
+#[derive(Default)]
+struct Newest {
+    known: HashMap<(Option<i64>, String), i64>,
+    order: VecDeque<(Option<i64>, String)>,
+}
+
+impl Newest {
+    /// False if something newer is known.
+    fn learn(&mut self, of: (Option<i64>, String), at: i64) -> bool {
+        if let Some(known) = self.known.get_mut(&of) {
+            let is_new = !is_late(at, *known);
+            *known = if is_new { at } else { *known };
+            return is_new;
+        }
+        self.known.insert(of.clone(), at);
+        self.order.push_back(of);
+        if self.order.len() > limits::NEWEST_STATES_MAX
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.known.remove(&oldest);
+        }
+        true
+    }
+}
+
 /// Keys of log rows that were delivered lately.
 #[derive(Default)]
 struct Recent {
@@ -317,5 +402,54 @@ impl Recent {
             self.ids.remove(&oldest);
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: i64 = 60_000_000;
+
+    fn of(user: usize) -> (Option<i64>, String) {
+        (None, user.to_string())
+    }
+
+    #[test]
+    fn nothing_older_is_told_unless_the_clock_was_set_back() {
+        let mut newest = Newest::default();
+        assert!(newest.learn(of(1), 2 * MINUTE));
+        assert!(!newest.learn(of(1), 2 * MINUTE - 1));
+        assert!(newest.learn((Some(7), "1".into()), 2 * MINUTE - 1), "what is watched is another thing");
+        assert!(newest.learn(of(1), 2 * MINUTE));
+        assert!(newest.learn(of(1), MINUTE), "nothing comes as late as that");
+        assert!(newest.learn(of(1), MINUTE + 1));
+        for user in 2..2 + limits::NEWEST_STATES_MAX {
+            assert!(newest.learn(of(user), MINUTE));
+        }
+        assert_eq!((newest.known.len(), newest.order.len()), (limits::NEWEST_STATES_MAX, limits::NEWEST_STATES_MAX));
+        assert!(newest.learn(of(1), MINUTE), "it is forgotten");
+    }
+
+    #[test]
+    fn a_late_event_says_how_many_watch_now() {
+        let mut progress = Progress::default();
+        let event = |count: i64, at: i64| {
+            let mut event =
+                Event::internal("user.watching.start", wire::Timestamp::from_micros(0)).as_of("ada", Some(at));
+            event.watcher_count = Some(count);
+            event.body = format!(r#"{{"type":"user.watching.start","watcher_count":{count},"z":1}}"#).into();
+            event
+        };
+        let mut newer = event(3, 20);
+        progress.count_watchers(&mut newer);
+        let mut late = event(2, 10);
+        progress.count_watchers(&mut late);
+        assert_eq!(progress.watchers, 3);
+        assert!(String::from_utf8_lossy(&newer.body).contains("\"watcher_count\":3"));
+        assert!(String::from_utf8_lossy(&late.body).contains("\"watcher_count\":3"));
+        let mut next = event(1, 30);
+        progress.count_watchers(&mut next);
+        assert_eq!(progress.watchers, 1);
     }
 }

@@ -37,6 +37,18 @@ impl Drop for Heard {
     }
 }
 
+/// A wish for a channel that is taken back when it is dropped: others have begun to want it by then, or nobody does.
+pub struct WishForNow {
+    interest: Arc<Interest>,
+    channel: i64,
+}
+
+impl Drop for WishForNow {
+    fn drop(&mut self) {
+        self.interest.release([Topic::Channel(self.channel)]);
+    }
+}
+
 impl Interest {
     pub(super) fn new(store: Store, engine: Engine, fanout: Arc<Fanout>) -> Self {
         Self { wishes: Mutex::default(), store, engine, fanout }
@@ -79,6 +91,21 @@ impl Interest {
         }
     }
 
+    /// Wishes for a channel until others do. What is delivered from now on waits, if the channel is not heard yet.
+    pub(super) async fn wish_for_now(self: &Arc<Self>, channel: i64) -> Arc<WishForNow> {
+        self.wish([Topic::Channel(channel)]);
+        let wish = Arc::new(WishForNow { interest: self.clone(), channel });
+        self.open(&[channel]).await;
+        wish
+    }
+
+    /// Lets events of channels wait until it is known where these stand, if anybody still wants them.
+    async fn open(&self, channels: &[i64]) {
+        for channel in channels {
+            self.fanout.open(*channel, || self.wants(&Topic::Channel(*channel))).await;
+        }
+    }
+
     /// Returns when everything that happens from now on with these topics, which somebody wishes for, will be heard.
     pub(super) async fn heard(&self, topics: impl IntoIterator<Item = Topic>) {
         let mut waits: Vec<Arc<SetOnce<()>>> = {
@@ -95,7 +122,7 @@ impl Interest {
 
     async fn begin(self: Arc<Self>, topics: Vec<Topic>, heard: Heard) {
         let channels: Vec<i64> = topics.iter().filter_map(channel_of).collect();
-        self.fanout.open(&channels).await;
+        self.open(&channels).await;
         self.engine.bus.subscribed().await;
         if !channels.is_empty() {
             let watchers = self.engine.presence.watcher_counts(&channels).await;

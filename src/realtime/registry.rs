@@ -14,7 +14,7 @@ use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot};
 
 use super::delivery::Delivery;
-use super::interest::Interest;
+use super::interest::{Interest, WishForNow};
 use super::presence::Here;
 use super::{CloseReason, Connection, Dialect, notify, user_topics};
 use crate::clock::Clock;
@@ -54,15 +54,15 @@ pub enum Command {
         users: Vec<String>,
         done: oneshot::Sender<Option<()>>,
     },
+    /// What the user's connections want to hear from now on is wished for until all workers have counted it.
     Join {
         user: Arc<str>,
         channel: i64,
-        done: oneshot::Sender<()>,
+        wish: Arc<WishForNow>,
     },
     Leave {
         user: Arc<str>,
         channel: i64,
-        done: oneshot::Sender<()>,
     },
     /// Answers with the channels that the connection watches.
     Watched {
@@ -228,14 +228,11 @@ impl Worker {
             Command::Watch { id, user, channels, done } => drop(done.send(self.watch(&id, &user, &channels))),
             Command::Unwatch { id, user, channels, done } => drop(done.send(self.unwatch(&id, &user, &channels))),
             Command::Follow { id, user, users, done } => drop(done.send(self.follow(&id, &user, &users))),
-            Command::Join { user, channel, done } => {
+            Command::Join { user, channel, wish } => {
                 self.join(&user, channel);
-                let _ = done.send(());
+                drop(wish);
             }
-            Command::Leave { user, channel, done } => {
-                self.leave(&user, channel);
-                let _ = done.send(());
-            }
+            Command::Leave { user, channel } => self.leave(&user, channel),
             Command::Watched { id, done } => drop(done.send(self.watched(&id))),
             Command::Watchers { channel, done } => drop(done.send(self.watchers(channel))),
             Command::Find { user, done } => drop(done.send(self.find(user.as_deref()))),

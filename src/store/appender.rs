@@ -454,6 +454,7 @@ fn event_of(append: Append, place: Placed) -> Event {
         id: None,
         subject: Some(append.message.user_id),
         watcher_count: None,
+        state: None,
         created_at: place.at,
         body: place.at.settle(&append.body).into(),
     }

@@ -2,12 +2,14 @@
 
 use serde_json::{Map, Value};
 use sqlx::types::Json;
+use tokio::time::Instant;
 use wire::{Cid, Timestamp};
 
 use super::write::Head;
 use super::{ChannelWrite, Result, Store, Write};
 use crate::events::Event;
 use crate::lanes::Turn;
+use crate::limits;
 
 /// A channel as people set it (`channels`). Cached in every node; what changes with each message is in [`Head`].
 #[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
@@ -174,7 +176,7 @@ impl Write {
     ///
     /// # Errors
     /// Postgres.
-    pub(super) async fn create_channel(mut self, new: &NewChannel) -> Result<Option<Creation>> {
+    pub(super) async fn create_channel(mut self, new: &NewChannel, give_up: Instant) -> Result<Option<Creation>> {
         let created: Option<Channel> = sqlx::query_as(
             "INSERT INTO channels (cid, type, team, created_by, custom, frozen, disabled, cooldown, filter_tags, config_overrides)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT (cid) DO NOTHING RETURNING *",
@@ -196,7 +198,7 @@ impl Write {
                 .bind(channel.id)
                 .execute(self.connection())
                 .await?;
-            let write = self.lock_channel(channel.id).await?;
+            let write = self.lock_channel(channel.id, give_up).await?;
             let write = write.ok_or(super::StoreError::Inconsistent("a channel without a head"))?;
             return Ok(Some(Creation { write, channel, is_new: true }));
         }
@@ -205,7 +207,7 @@ impl Write {
             .fetch_optional(self.connection())
             .await?;
         let Some(id) = existing else { return Ok(None) };
-        let Some(mut write) = self.lock_channel(id).await? else { return Ok(None) };
+        let Some(mut write) = self.lock_channel(id, give_up).await? else { return Ok(None) };
         let channel = write.channel().await?;
         let creation = Creation { write, channel, is_new: false };
         Ok(Some(creation).filter(|creation| creation.channel.cid == new.cid))
@@ -356,7 +358,8 @@ impl ChannelWrite {
     pub async fn replace_channel(mut self, new: &NewChannel) -> Result<Option<Creation>> {
         self.bury().await?;
         let (write, turn) = self.into_parts();
-        let creation = write.create_channel(new).await?;
+        let give_up = turn.as_ref().map_or_else(|| Instant::now() + limits::LOCK_WAIT, |turn| turn.give_up);
+        let creation = write.create_channel(new, give_up).await?;
         Ok(match turn {
             Some(turn) => creation.map(|creation| creation.on(turn)),
             None => creation,

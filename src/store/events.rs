@@ -77,6 +77,7 @@ impl EventRow {
             id: Some(self.id),
             subject: self.subject,
             watcher_count: None,
+            state: None,
             created_at: self.created_at,
             body: self.body.into(),
         })

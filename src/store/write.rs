@@ -10,7 +10,7 @@
 use sqlx::pool::PoolConnection;
 use sqlx::{PgConnection, PgPool, Postgres};
 use tokio::runtime::Handle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use wire::Timestamp;
 
 use super::connection::within;
@@ -207,8 +207,9 @@ impl ChannelWrite {
 }
 
 impl Write {
-    /// Takes the lock of a channel within this transaction; `None` if there is no such channel.
-    pub(super) async fn lock_channel(mut self, channel_id: i64) -> Result<Option<ChannelWrite>> {
+    /// Takes the lock of a channel within this transaction; `None` if there is no such channel. It waits for other locks for as long
+    /// as its caller would still have waited for this one: what a writer waits for has one end.
+    pub(super) async fn lock_channel(mut self, channel_id: i64, give_up: Instant) -> Result<Option<ChannelWrite>> {
         let head: Option<Head> = sqlx::query_as("SELECT * FROM channel_heads WHERE channel_id = $1 FOR UPDATE")
             .bind(channel_id)
             .fetch_optional(self.connection())
@@ -216,9 +217,10 @@ impl Write {
         let Some(head) = head else {
             return Ok(None);
         };
+        let patience = give_up.saturating_duration_since(Instant::now()).max(limits::CHANNEL_LOCK_PATIENCE);
         // After the lock is held, in a statement of its own: the clock is read later than every earlier writer's.
         let clock: Timestamp = sqlx::query_scalar("SELECT clock_timestamp() FROM set_config('lock_timeout', $1, true)")
-            .bind(limits::LOCK_WAIT.as_millis().to_string())
+            .bind(patience.as_millis().to_string())
             .fetch_one(self.connection())
             .await?;
         let now = clock.max(head.event_at.plus_micros(1));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use millrace::events::{Event, Touched};
 use serde_json::{Value, json};
-use testkit::{App, Ear, PATIENCE, Person, on_both_engines};
+use testkit::{App, Ear, Engine, PATIENCE, Person, Proxy, on_both_engines, services};
 use tokio::time::timeout;
 
 use crate::redis_away::behind_a_proxy;
@@ -90,6 +90,47 @@ async fn many_members_leave_while_redis_is_far_away() {
     for (node, ears) in ears.iter().enumerate() {
         until_unwatched(&app, node, ears).await;
     }
+    app.stop().await;
+}
+
+/// A node that is far from Redis has much to join: what is taken from others there is taken at once.
+#[tokio::test]
+async fn joining_many_channels_keeps_nobody_in() {
+    const CHANNELS: usize = 1_000;
+    let mut app = App::start_with(Engine::Redis, 1, &[]).await;
+    let proxy = Proxy::before(&services::redis_url()).await;
+    let url = format!("redis://{}", proxy.address());
+    let far = app.add_node_with(&[("REDIS_URL", &url)]).await;
+    let [ada, ..] = app.people(["ada", "grace", "eve", "linus"]).await;
+    channel(&app, "messaging:lobby", &["ada", "grace"]).await;
+    let (grace, mut eve) = (app.user_at(far, "grace"), app.user_at(far, "eve").listen().await);
+    let hers = [grace.listen().await];
+    watch(&grace, "messaging:lobby").await;
+    let mut linus = app.user_at(far, "linus").listen().await;
+    proxy.delay(FAR);
+    let cids: Vec<String> = (0..CHANNELS).map(|number| format!("messaging:new{number}")).collect();
+    for some in cids.chunks(50) {
+        join_all(some.iter().map(|cid| channel(&app, cid, &["ada", "linus"]))).await;
+    }
+    app.server().post(&path("messaging:lobby"), json!({"remove_members": ["grace"]})).await.ok();
+    let now = app.clock.now().plus_seconds(60).to_string();
+    let revoked = json!({"users": [{"id": "eve", "set": {"revoke_tokens_issued_before": now}}]});
+    app.server().patch("/users", revoked).await.ok();
+    eve.closed().await;
+    until_unwatched(&app, far, &hers).await;
+    assert_eq!(
+        grace
+            .post(&format!("{}/message", path("messaging:lobby")), json!({"message": {"text": "?"}}))
+            .await
+            .refused()
+            .0,
+        403
+    );
+    // Whoever has heard that it belongs to a channel hears all that follows.
+    let last = cids.last().unwrap();
+    linus.hear_where("notification.added_to_channel", |event| event["cid"] == last.as_str()).await;
+    ada.say(last, "welcome").await;
+    linus.hear_where("notification.message_new", |event| event["cid"] == last.as_str()).await;
     app.stop().await;
 }
 

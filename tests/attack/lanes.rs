@@ -3,19 +3,48 @@
 use std::process::Command;
 
 use futures_util::future::join_all;
+use millrace::store::StoreError;
 use millrace::store::appender::{Append, Outcome};
 use millrace::store::messages::{Effects, NewMessage};
 use serde_json::json;
 use sqlx::{Connection, PgConnection, Postgres, Transaction};
 use testkit::{App, Engine, PATIENCE, on_both_engines};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
+use crate::halfway::until_wait_for_a_lock;
 use crate::{channel, path, watch};
 
 const SLOW: &str = "messaging:slow";
 
 fn others() -> Vec<String> {
     (0..19).map(|number| format!("messaging:other{number}")).collect()
+}
+
+/// Who has waited for its turn and the channel's lock does not wait as long once more for the next lock.
+async fn what_a_writer_waits_for_has_one_end(app: &App) {
+    app.person("ada").await;
+    channel(app, SLOW, &["ada"]).await;
+    let store = &app.ctx(0).store;
+    let mut elsewhere = app.connect().await;
+    let mut lock = elsewhere.begin().await.unwrap();
+    sqlx::query("SELECT FROM users FOR UPDATE").execute(&mut *lock).await.unwrap();
+    let ada = ["ada".to_owned()];
+    let patient = async { store.write().await.unwrap().lock_users(&ada).await };
+    let late = async {
+        // Another one waits longer, and began sooner.
+        until_wait_for_a_lock(app, "1").await;
+        let key = app.ask("SELECT id::text FROM channels").await[0].parse().unwrap();
+        let mut turn = store.turn_to_write(key).await.unwrap();
+        turn.give_up = Instant::now();
+        let mut write = store.write_channel(key, turn).await.unwrap().unwrap();
+        write.write().lock_users(&ada).await
+    };
+    tokio::select! {
+        biased;
+        late = late => assert!(matches!(late, Err(StoreError::Locked)), "{late:?}"),
+        patient = patient => panic!("the other one came to its end first: {patient:?}"),
+    }
+    lock.rollback().await.unwrap();
 }
 
 /// Somebody else's transaction that has a channel's lock.
@@ -148,6 +177,11 @@ async fn messages_that_wait_keep_their_order(app: &App) {
 }
 
 on_both_engines!(one_locked_channel_stops_no_other, a_channel_that_stays_locked_says_so);
+
+#[tokio::test]
+async fn a_late_writer_gives_up_soon() {
+    testkit::run(Engine::Memory, what_a_writer_waits_for_has_one_end).await;
+}
 
 #[tokio::test]
 async fn who_waits_keeps_its_place() {

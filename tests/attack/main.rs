@@ -3,7 +3,7 @@
 //! A file per question: who is it (identity, rooms), whose name is it (names), what may it still (rights; held, if it has waited; removed, if it was put out; unseen, if it is shown to nobody), when
 //! does it no longer hear (doors), what does one request cost (bounds, sizes, answers, uploads), how much of the node is one asker's
 //! (shares), what if there are very many (crowds), what if it stops half-way, who waits for whom (lanes, locks), what if it is said twice, what if Redis stands still,
-//! which rule does it go round.
+//! is somebody here (presence), which rule does it go round.
 
 #![allow(clippy::unwrap_used, reason = "a panic is how a test says no")]
 
@@ -17,6 +17,7 @@ mod identity;
 mod lanes;
 mod locks;
 mod names;
+mod presence;
 mod redis_away;
 mod removed;
 mod rights;

@@ -37,7 +37,7 @@ async fn a_node_whose_clock_is_ahead_takes_nobody_for_gone() {
     app.clock.advance_seconds(3_600);
     let ahead = app.add_node().await;
     let presence = &app.ctx(ahead).engine.presence;
-    assert_eq!(presence.refresh(&Present::default()).await.offline, [""; 0]);
+    assert_eq!(presence.refresh(&Present::default()).await.gone, []);
     assert!(presence.online(&["ada".into()]).await.contains("ada"));
     app.stop().await;
 }

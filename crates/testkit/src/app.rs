@@ -88,8 +88,15 @@ impl App {
 
     /// Starts one more node; gives back its number.
     pub async fn add_node(&mut self) -> usize {
+        self.add_node_with(&[]).await
+    }
+
+    /// The same with settings that the other nodes do not have.
+    pub async fn add_node_with(&mut self, settings: &[(&str, &str)]) -> usize {
         let overrides = Overrides { data_dir: Some(self.data_dir.path().to_owned()), ..Overrides::default() };
-        let config = Config::from_parts(&overrides, self.settings.clone()).expect("the settings are valid");
+        let mut all = self.settings.clone();
+        all.extend(settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
+        let config = Config::from_parts(&overrides, all).expect("the settings are valid");
         let address = self.postgres.address_of(&self.database);
         let node = Box::pin(Node::start(config, &address, self.clock.clone())).await.expect("the node starts");
         self.nodes.push(node);

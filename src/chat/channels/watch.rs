@@ -94,7 +94,7 @@ pub async fn tell(ctx: &Ctx, kind: &str, user: &User, watched: &Watched) {
     event.user = Some(Arc::new(render::users::public(user, true)));
     event.watcher_count = Some(watched.watcher_count);
     match Event::ephemeral(&event, Some(watched.channel), Audience::CHANNEL) {
-        Ok(event) => ctx.announcer.tell(vec![event]).await,
+        Ok(event) => ctx.announcer.tell(vec![event.as_of(&user.id, watched.at)]).await,
         Err(error) => tracing::error!(%error, "an event does not serialise"),
     }
 }

@@ -1,8 +1,10 @@
 //! What a connecting client is told about itself, and what others are told when it comes and goes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::{StreamExt, stream};
+use tokio::sync::mpsc;
 use wire::user::UserRequest;
 
 use super::change;
@@ -11,7 +13,7 @@ use crate::access::caller::{ANONYMOUS_ROLE, USER_ROLE, check_revoked};
 use crate::chat::channels::watch;
 use crate::chat::render;
 use crate::ctx::Ctx;
-use crate::engine::{Refreshed, Stopped};
+use crate::engine::{Gone, Present, Refreshed};
 use crate::error::{Error, Kind, Result};
 use crate::events::{Audience, Event};
 use crate::limits;
@@ -124,32 +126,62 @@ pub async fn disconnected(ctx: &Ctx, connection: &Connection) {
     watch::stopped(ctx, &user, &unwatched).await;
 }
 
-/// Says that those are still here who are, and tells of those whose nodes have died.
-pub async fn refresh_presence(ctx: &Arc<Ctx>) {
-    let refreshed = ctx.realtime.refresh_presence().await;
+/// Says that those are still here who are. Those whose nodes have died are handed to whoever tells of them ([`tell_of_gone`]).
+pub async fn refresh_presence(ctx: &Arc<Ctx>, untold: &mpsc::Sender<Gone>) {
+    let Refreshed { unknown, gone } = ctx.realtime.refresh_presence().await;
+    let dropped = gone.into_iter().filter_map(|gone| untold.try_send(gone).err()).count();
+    metrics::counter!("millrace_presence_untold_total").increment(dropped as u64);
     let settling = ctx.clone();
     // They may be many, and saying who is here must not be late because of them.
-    ctx.tasks.see_through(async move { settle_refreshed(&settling, refreshed).await });
+    ctx.tasks.see_through(async move { settle_unknown(&settling, unknown).await });
 }
 
-async fn settle_refreshed(ctx: &Ctx, Refreshed { unknown, offline, stopped }: Refreshed) {
-    let stopping = stopped.iter().map(|stopped| &stopped.user);
-    let ids: Vec<String> = unknown.online.iter().chain(&offline).chain(stopping).cloned().collect();
-    match ctx.caches.users(&ids).await {
-        Ok(users) => {
-            // Who has gone is told first: nothing finds them again.
-            for user in offline.iter().filter_map(|id| users.get(id)) {
-                tell_presence(ctx, user, false).await;
-            }
-            for Stopped { channel, user, watcher_count } in stopped {
-                if let Some(user) = users.get(&user) {
-                    watch::tell(ctx, "user.watching.stop", user, &Watched { channel, watcher_count }).await;
+/// Tells of those whose nodes have died. Nothing finds them again, so while Postgres is away they wait; who has come back meanwhile
+/// is not told to have gone.
+pub async fn tell_of_gone(ctx: &Ctx, mut untold: mpsc::Receiver<Gone>) {
+    let mut gone = Vec::with_capacity(limits::RECHECK_BATCH);
+    while untold.recv_many(&mut gone, limits::RECHECK_BATCH).await > 0 {
+        let ids: Vec<String> = gone.iter().map(|gone| gone.user.clone()).collect();
+        let users = users_when_there(ctx, &ids).await;
+        let online = ctx.engine.presence.online(&ids).await;
+        let tell = async |Gone { user, stopped, at }: Gone| {
+            let Some(row) = users.get(&user) else { return };
+            match stopped {
+                None if !online.contains(&user) => tell_presence(ctx, row, false, at).await,
+                None => {}
+                Some((channel, watcher_count)) => {
+                    if ctx.engine.presence.watched(&user, &[channel]).await.is_empty() {
+                        let watched = Watched { channel, watcher_count, at };
+                        watch::tell(ctx, "user.watching.stop", row, &watched).await;
+                    }
                 }
             }
-            let online = unknown.online.iter().filter_map(|id| users.get(id));
-            stream::iter(online).for_each_concurrent(limits::REDIS_CALLS_MAX, |user| settle_online(ctx, user)).await;
+        };
+        stream::iter(gone.drain(..)).for_each_concurrent(limits::REDIS_CALLS_MAX, tell).await;
+    }
+}
+
+/// Users by their ids, as soon as Postgres gives them.
+async fn users_when_there(ctx: &Ctx, ids: &[String]) -> HashMap<String, Arc<User>> {
+    let mut pause = limits::READ_AGAIN_MIN;
+    loop {
+        match ctx.caches.users(ids).await {
+            Ok(users) => return users,
+            Err(error) => tracing::warn!(?error, "who has gone cannot be told yet"),
         }
-        Err(error) => tracing::warn!(?error, "nobody was told who has come and gone"),
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(limits::READ_AGAIN_MAX);
+    }
+}
+
+/// Says of those who are here and not known to be that they are. Who cannot be settled now is found again.
+async fn settle_unknown(ctx: &Ctx, unknown: Present) {
+    match ctx.caches.users(&unknown.online).await {
+        Ok(users) => {
+            let settle = stream::iter(users.values());
+            settle.for_each_concurrent(limits::REDIS_CALLS_MAX, |user| settle_online(ctx, user)).await;
+        }
+        Err(error) => tracing::warn!(?error, "nobody was told who has come"),
     }
     let watches = unknown.watching.into_iter();
     let watches = watches.flat_map(|(channel, users)| users.into_iter().map(move |user| (channel, user)));
@@ -162,19 +194,19 @@ async fn settle_refreshed(ctx: &Ctx, Refreshed { unknown, offline, stopped }: Re
 /// Tells whether a user is here, and others if that changes whether the user is online.
 async fn settle_online(ctx: &Ctx, user: &User) {
     if let Some(change) = ctx.realtime.settle_online(&user.id).await {
-        tell_presence(ctx, user, change.online).await;
+        tell_presence(ctx, user, change.online, change.at).await;
     }
 }
 
 /// `user.presence.changed`. Of somebody invisible nobody hears.
-pub async fn tell_presence(ctx: &Ctx, user: &User, online: bool) {
+async fn tell_presence(ctx: &Ctx, user: &User, online: bool, at: Option<i64>) {
     if user.invisible {
         return;
     }
     let mut event = wire::Event::new("user.presence.changed", ctx.clock.now());
     event.user = Some(Arc::new(render::users::public(user, online)));
     match Event::ephemeral(&event, None, Audience::Presence(user.id.clone())) {
-        Ok(event) => ctx.announcer.tell(vec![event]).await,
+        Ok(event) => ctx.announcer.tell(vec![event.as_of(&user.id, at)]).await,
         Err(error) => tracing::error!(%error, "an event does not serialise"),
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
@@ -103,15 +104,8 @@ impl RedisBus {
         let wanted = Arc::new(Wanted::default());
         wanted.change(&[Topic::Everyone, Topic::Node(node.to_owned())], true);
         let (state, progress) = watch::channel(State { connected: false, revision: 0 });
-        let mut subscriber = Subscriber {
-            config: config.clone(),
-            names,
-            wanted: wanted.clone(),
-            topics: HashSet::new(),
-            deliver,
-            room: Budget::new(limits::BUS_QUEUE_BYTES_MAX),
-            state,
-        };
+        let room = Budget::new(limits::BUS_QUEUE_BYTES_MAX);
+        let subscriber = Subscriber { config: config.clone(), names, wanted: wanted.clone(), deliver, room, state };
         let first = subscriber.connect().await?;
         tasks.run("subscriber", subscriber.run(first));
         let room = Budget::new(limits::BUS_QUEUE_BYTES_MAX);
@@ -236,35 +230,23 @@ enum Listener {
 }
 
 impl Listener {
-    async fn send(&mut self, command: &Cmd) -> RedisResult<()> {
+    async fn send(&self, command: &Cmd) -> RedisResult<()> {
         match self {
-            Self::Single(connection) => command.exec_async(connection).await,
-            Self::Cluster(connection) => command.exec_async(connection).await,
+            Self::Single(connection) => command.exec_async(&mut connection.clone()).await,
+            Self::Cluster(connection) => command.exec_async(&mut connection.clone()).await,
         }
     }
 
-    async fn subscribe(&mut self, channels: Vec<String>) -> RedisResult<()> {
-        self.change("SSUBSCRIBE", &channels).await
-    }
-
-    async fn unsubscribe(&mut self, channels: Vec<String>) -> RedisResult<()> {
-        self.change("SUNSUBSCRIBE", &channels).await
-    }
-
-    async fn change(&mut self, command: &str, channels: &[String]) -> RedisResult<()> {
-        for part in channels.chunks(SUBSCRIBE_TOPICS_MAX) {
-            match self {
-                Self::Single(connection) => redis::cmd(command).arg(part).exec_async(connection).await?,
-                Self::Cluster(connection) => {
-                    let changes = part.iter().map(|channel| {
-                        let mut connection = connection.clone();
-                        async move { redis::cmd(command).arg(channel).exec_async(&mut connection).await }
-                    });
-                    futures_util::future::try_join_all(changes).await?;
-                }
-            }
-        }
-        Ok(())
+    /// `SSUBSCRIBE` or `SUNSUBSCRIBE`, many at a time.
+    async fn change(&self, command: &str, channels: &[String]) -> RedisResult<()> {
+        let at_once = match self {
+            Self::Single(_) => SUBSCRIBE_TOPICS_MAX,
+            Self::Cluster(_) => 1,
+        };
+        let changes = channels.chunks(at_once).map(|part| redis::cmd(command).arg(part).to_owned());
+        let changes: Vec<Cmd> = changes.collect();
+        let make = |change: Cmd| async move { self.send(&change).await };
+        stream::iter(changes).map(make).buffer_unordered(limits::REDIS_CALLS_MAX).try_collect().await
     }
 }
 
@@ -306,20 +288,25 @@ struct Subscriber {
     config: config::Redis,
     names: Names,
     wanted: Arc<Wanted>,
-    /// What this connection is subscribed to.
-    topics: HashSet<Topic>,
     deliver: mpsc::Sender<(Topic, Bytes)>,
     room: Arc<Budget>,
     state: watch::Sender<State>,
 }
 
+/// A connection, and what it is subscribed to.
+struct Subscribed {
+    listener: Listener,
+    pushes: Pushes,
+    topics: HashSet<Topic>,
+}
+
 impl Subscriber {
     /// A new connection that is subscribed to everything.
-    async fn connect(&mut self) -> RedisResult<(Listener, Pushes)> {
-        // What is in it has a bound in bytes.
+    async fn connect(&self) -> RedisResult<Subscribed> {
+        // Whoever takes from it waits for nobody, and what is in it has a bound in bytes.
         let (push, pushes) = mpsc::unbounded_channel();
         let push = ear(self.room.clone(), push);
-        let mut listener = if self.config.cluster {
+        let listener = if self.config.cluster {
             let urls: Vec<&str> = self.config.urls.iter().map(config::Secret::reveal).collect();
             let client = ClusterClientBuilder::new(urls)
                 .use_protocol(ProtocolVersion::RESP3)
@@ -340,28 +327,31 @@ impl Subscriber {
             let client = redis::Client::open(info)?;
             Listener::Single(client.get_multiplexed_async_connection_with_config(&settings).await?)
         };
-        let revision = {
+        let (topics, revision) = {
             let mut wanted = self.wanted.topics();
             wanted.changed.clear();
-            self.topics.clone_from(&wanted.all);
-            wanted.revision
+            (wanted.all.clone(), wanted.revision)
         };
-        listener.subscribe(self.topics.iter().map(|topic| self.names.channel(topic)).collect()).await?;
+        listener.change("SSUBSCRIBE", &self.channels(&topics)).await?;
         self.mark(State { connected: true, revision });
-        Ok((listener, pushes))
+        Ok(Subscribed { listener, pushes, topics })
     }
 
-    async fn run(mut self, first: (Listener, Pushes)) {
-        let (mut listener, mut pushes) = first;
+    async fn run(self, first: Subscribed) {
+        let mut subscribed = first;
         loop {
-            let open = self.listen(listener, pushes).await;
+            let open = self.listen(subscribed).await;
             self.mark(State { connected: false, revision: 0 });
             if !open {
                 return;
             }
             tracing::warn!("the bus lost its subscriber connection");
-            (listener, pushes) = self.reconnect().await;
+            subscribed = self.reconnect().await;
         }
+    }
+
+    fn channels<'a>(&self, topics: impl IntoIterator<Item = &'a Topic>) -> Vec<String> {
+        topics.into_iter().map(|topic| self.names.channel(topic)).collect()
     }
 
     fn mark(&self, state: State) {
@@ -370,7 +360,7 @@ impl Subscriber {
     }
 
     /// Tries until there is a connection again.
-    async fn reconnect(&mut self) -> (Listener, Pushes) {
+    async fn reconnect(&self) -> Subscribed {
         let mut pause = RECONNECT_PAUSE_MIN;
         loop {
             match self.connect().await {
@@ -385,36 +375,42 @@ impl Subscriber {
         }
     }
 
-    /// Hears until the connection is lost (true) or the engine is gone (false).
-    async fn listen(&mut self, mut listener: Listener, mut pushes: Pushes) -> bool {
+    /// Hears until the connection is lost (true) or the engine is gone (false). What is heard does not wait for subscriptions, of which
+    /// each takes a round trip: a node that joins many channels hears what is taken from others all the same.
+    async fn listen(&self, Subscribed { listener, pushes, topics }: Subscribed) -> bool {
+        tokio::select! {
+            open = self.hear(pushes) => open,
+            _ = self.keep_up(listener, topics) => true,
+        }
+    }
+
+    async fn hear(&self, mut pushes: Pushes) -> bool {
         let received = metrics::counter!("millrace_bus_received_total");
+        while let Some(push) = pushes.recv().await {
+            match push {
+                (PushInfo { kind: PushKind::SMessage, data }, Some(share)) => {
+                    received.increment(1);
+                    match self.read(data, share).map(|message| self.deliver.try_send(message)) {
+                        // The node cannot keep up. Waiting for it would let memory grow by all that Redis sends.
+                        Some(Err(TrySendError::Full(_))) => dropped(1),
+                        Some(Err(TrySendError::Closed(_))) => return false,
+                        Some(Ok(())) | None => {}
+                    }
+                }
+                (PushInfo { kind: PushKind::Disconnection, .. }, _) => return true,
+                _ => {}
+            }
+        }
+        true
+    }
+
+    /// Subscribes to what is wanted, until Redis does not answer any more. What comes to be wanted meanwhile goes together.
+    async fn keep_up(&self, listener: Listener, mut topics: HashSet<Topic>) -> RedisResult<()> {
         let mut ping = tokio::time::interval(PING_EVERY);
-        let wanted = self.wanted.clone();
         loop {
             tokio::select! {
-                push = pushes.recv() => match push {
-                    Some((PushInfo { kind: PushKind::SMessage, data }, Some(share))) => {
-                        received.increment(1);
-                        match self.read(data, share).map(|message| self.deliver.try_send(message)) {
-                            // The node cannot keep up. Waiting for it would stop subscriptions, for which it may be waiting.
-                            Some(Err(TrySendError::Full(_))) => dropped(1),
-                            Some(Err(TrySendError::Closed(_))) => return false,
-                            Some(Ok(())) | None => {}
-                        }
-                    }
-                    Some((PushInfo { kind: PushKind::Disconnection, .. }, _)) | None => return true,
-                    Some(_) => {}
-                },
-                () = wanted.changed.notified() => {
-                    if self.catch_up(&mut listener).await.is_err() {
-                        return true;
-                    }
-                }
-                _ = ping.tick() => {
-                    if listener.send(&redis::cmd("PING")).await.is_err() {
-                        return true;
-                    }
-                }
+                () = self.wanted.changed.notified() => self.catch_up(&listener, &mut topics).await?,
+                _ = ping.tick() => listener.send(&redis::cmd("PING")).await?,
             }
         }
     }
@@ -427,7 +423,7 @@ impl Subscriber {
     }
 
     /// Does what changed since the last time. The last word on each topic counts.
-    async fn catch_up(&mut self, listener: &mut Listener) -> RedisResult<()> {
+    async fn catch_up(&self, listener: &Listener, topics: &mut HashSet<Topic>) -> RedisResult<()> {
         let (mut come, mut gone, revision) = {
             let mut wanted = self.wanted.topics();
             let changed = std::mem::take(&mut wanted.changed);
@@ -435,10 +431,11 @@ impl Subscriber {
                 changed.into_iter().partition(|topic| wanted.all.contains(topic));
             (come, gone, wanted.revision)
         };
-        come.retain(|topic| self.topics.insert(topic.clone()));
-        gone.retain(|topic| self.topics.remove(topic));
-        listener.unsubscribe(gone.iter().map(|topic| self.names.channel(topic)).collect()).await?;
-        listener.subscribe(come.iter().map(|topic| self.names.channel(topic)).collect()).await?;
+        come.retain(|topic| topics.insert(topic.clone()));
+        gone.retain(|topic| topics.remove(topic));
+        // No topic is in both.
+        let (gone, come) = (self.channels(&gone), self.channels(&come));
+        tokio::try_join!(listener.change("SUNSUBSCRIBE", &gone), listener.change("SSUBSCRIBE", &come))?;
         self.mark(State { connected: true, revision });
         Ok(())
     }

@@ -16,7 +16,7 @@ use redis::Script;
 use tokio::sync::watch;
 
 use super::client::Client;
-use crate::engine::{Presence, Present, Refreshed, Stopped};
+use crate::engine::{Gone, Presence, Present, Refreshed, Settled};
 use crate::limits;
 
 /// Online users are spread over so many sets.
@@ -25,8 +25,9 @@ const ONLINE_SHARDS: u64 = 16;
 const SCRIPT_USERS_MAX: usize = 500;
 
 /// Changes a set. KEYS: expiry set, counts. ARGV: life, node, a verb, how many expired entries to sweep, users of the node. Answers
-/// the number of users in the set, those who were not in it before, those who are not in it any more, and how many entries were
-/// swept. Time is Redis's: nodes whose clocks differ would take each other's users for gone.
+/// the number of users in the set, those who were not in it before, those who are not in it any more, how many entries were
+/// swept, and the time. Time is Redis's: nodes whose clocks differ would take each other's users for gone, and an earlier change
+/// for a later one. A set ends with the last of its entries: where only a dead node's users watch, nobody sweeps.
 static CHANGE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -62,16 +63,16 @@ static CHANGE: LazyLock<Script> = LazyLock::new(|| {
         local expired = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', before, 'LIMIT', 0, ARGV[4])
         for _, member in ipairs(expired) do remove(member) end
         if ARGV[3] ~= 'remove' then
-            redis.call('PEXPIRE', KEYS[1], 2 * ARGV[1])
-            redis.call('PEXPIRE', KEYS[2], 2 * ARGV[1])
+            redis.call('PEXPIRE', KEYS[1], ARGV[1])
+            redis.call('PEXPIRE', KEYS[2], ARGV[1])
         end
-        return {redis.call('HLEN', KEYS[2]), new, gone, #expired}
+        return {redis.call('HLEN', KEYS[2]), new, gone, #expired, time[1] * 1000000 + time[2]}
         ",
     )
 });
 
-/// What became of a set: users in it now, users who are new in it, users who are not in it any more, entries swept.
-type Changed = (i64, Vec<String>, Vec<String>, usize);
+/// What became of a set: users in it now, users who are new in it, users who are not in it any more, entries swept, when.
+type Changed = (i64, Vec<String>, Vec<String>, usize, i64);
 
 /// What to do with users of this node.
 #[derive(Clone, Copy)]
@@ -95,6 +96,23 @@ pub(super) struct RedisPresence {
 struct Said {
     online: HashSet<String>,
     watching: HashMap<i64, HashSet<String>>,
+}
+
+impl Said {
+    /// True if the user was said to watch.
+    fn stop(&mut self, channel: i64, user: &str) -> bool {
+        let Some(users) = self.watching.get_mut(&channel) else { return false };
+        let was_there = users.remove(user);
+        if users.is_empty() {
+            self.watching.remove(&channel);
+        }
+        was_there
+    }
+}
+
+/// What Redis made of one user who came or went.
+fn settled((watcher_count, came, gone, _, at): Changed) -> Settled {
+    Settled { is_news: !came.is_empty() || !gone.is_empty(), watcher_count, at: Some(at) }
 }
 
 impl RedisPresence {
@@ -143,32 +161,31 @@ impl RedisPresence {
     }
 
     /// Says that users of this node are still in a set, of those who are online or who watch a channel, and takes out of it all who
-    /// have expired. Nothing if Redis does not answer.
-    async fn refresh_set(&self, channel: Option<i64>, set: String, users: &[String]) -> Option<Refreshed> {
+    /// have expired. What was found before Redis did not answer any more is found: nobody finds it again.
+    async fn refresh_set(&self, channel: Option<i64>, set: String, users: &[String]) -> Refreshed {
         let (mut parts, mut unknown, mut gone) = (users.chunks(SCRIPT_USERS_MAX), Vec::new(), Vec::new());
-        let watcher_count = loop {
+        let mut watcher_count = 0;
+        loop {
             let part = parts.next().unwrap_or_default();
             // Not before all of this node are renewed.
             let sweep = if parts.len() == 0 { SCRIPT_USERS_MAX } else { 0 };
-            let (left, new, found, swept) = self.change(&set, Verb::Renew, part, sweep).await?;
+            let Some((left, new, found, swept, at)) = self.change(&set, Verb::Renew, part, sweep).await else { break };
             unknown.extend(new);
-            gone.extend(found);
+            gone.extend(found.into_iter().map(|user| (user, at)));
+            watcher_count = left;
             if parts.len() == 0 && swept < SCRIPT_USERS_MAX {
-                break left;
-            }
-        };
-        let mut refreshed = Refreshed::default();
-        match channel {
-            None => {
-                refreshed.unknown.online = unknown;
-                refreshed.offline = gone;
-            }
-            Some(channel) => {
-                refreshed.unknown.watching = [(channel, unknown)].into();
-                refreshed.stopped = gone.into_iter().map(|user| Stopped { channel, user, watcher_count }).collect();
+                break;
             }
         }
-        Some(refreshed)
+        let stopped = channel.map(|channel| (channel, watcher_count));
+        let gone = gone.into_iter().map(|(user, at)| Gone { user, stopped, at: Some(at) }).collect();
+        let mut refreshed = Refreshed { gone, ..Refreshed::default() };
+        match channel {
+            None => refreshed.unknown.online = unknown,
+            Some(_) if unknown.is_empty() => {}
+            Some(channel) => drop(refreshed.unknown.watching.insert(channel, unknown)),
+        }
+        refreshed
     }
 
     fn watching_here(&self, channel: i64) -> i64 {
@@ -178,16 +195,16 @@ impl RedisPresence {
 
 #[async_trait]
 impl Presence for RedisPresence {
-    async fn connect(&self, user: &str) -> bool {
-        let new_here = self.said().online.insert(user.into());
+    async fn connect(&self, user: &str) -> Settled {
+        let is_news = self.said().online.insert(user.into());
         let answer = self.change(&Self::online_set(user), Verb::Add, &[user.to_owned()], 0).await;
-        answer.map_or(new_here, |(_, came, ..)| !came.is_empty())
+        answer.map_or(Settled { is_news, ..Settled::default() }, settled)
     }
 
-    async fn disconnect(&self, user: &str) -> bool {
-        let was_here = self.said().online.remove(user);
+    async fn disconnect(&self, user: &str) -> Settled {
+        let is_news = self.said().online.remove(user);
         let answer = self.change(&Self::online_set(user), Verb::Remove, &[user.to_owned()], 0).await;
-        answer.map_or(was_here, |(_, _, gone, _)| !gone.is_empty())
+        answer.map_or(Settled { is_news, ..Settled::default() }, settled)
     }
 
     async fn online(&self, users: &[String]) -> HashSet<String> {
@@ -213,28 +230,18 @@ impl Presence for RedisPresence {
         online
     }
 
-    async fn watch(&self, channel: i64, user: &str) -> i64 {
-        self.said().watching.entry(channel).or_default().insert(user.into());
-        match self.change(&Self::watching_set(channel), Verb::Add, &[user.to_owned()], 0).await {
-            Some((count, ..)) => count,
-            None => self.watching_here(channel),
-        }
+    async fn watch(&self, channel: i64, user: &str) -> Settled {
+        let is_news = self.said().watching.entry(channel).or_default().insert(user.into());
+        let answer = self.change(&Self::watching_set(channel), Verb::Add, &[user.to_owned()], 0).await;
+        let alone = || Settled { is_news, watcher_count: self.watching_here(channel), at: None };
+        answer.map_or_else(alone, settled)
     }
 
-    async fn unwatch(&self, channel: i64, user: &str) -> i64 {
-        {
-            let mut said = self.said();
-            if let Some(users) = said.watching.get_mut(&channel) {
-                users.remove(user);
-                if users.is_empty() {
-                    said.watching.remove(&channel);
-                }
-            }
-        }
-        match self.change(&Self::watching_set(channel), Verb::Remove, &[user.to_owned()], 0).await {
-            Some((count, ..)) => count,
-            None => self.watching_here(channel),
-        }
+    async fn unwatch(&self, channel: i64, user: &str) -> Settled {
+        let is_news = self.said().stop(channel, user);
+        let answer = self.change(&Self::watching_set(channel), Verb::Remove, &[user.to_owned()], 0).await;
+        let alone = || Settled { is_news, watcher_count: self.watching_here(channel), at: None };
+        answer.map_or_else(alone, settled)
     }
 
     async fn watcher_counts(&self, channels: &[i64]) -> Vec<i64> {
@@ -284,14 +291,10 @@ impl Presence for RedisPresence {
         }
         let mut says = stream::iter(says).buffer_unordered(limits::REDIS_CALLS_MAX);
         let mut refreshed = Refreshed::default();
-        while let Some(Some(found)) = says.next().await {
+        while let Some(found) = says.next().await {
             refreshed.unknown.online.extend(found.unknown.online);
-            refreshed
-                .unknown
-                .watching
-                .extend(found.unknown.watching.into_iter().filter(|(_, users)| !users.is_empty()));
-            refreshed.offline.extend(found.offline);
-            refreshed.stopped.extend(found.stopped);
+            refreshed.unknown.watching.extend(found.unknown.watching);
+            refreshed.gone.extend(found.gone);
         }
         refreshed
     }
