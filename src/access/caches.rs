@@ -44,8 +44,10 @@ impl LoadedChannel {
         let kind = kind.expect("messaging is never deleted").clone();
         let (config, own_grants) = match &row.config_overrides {
             Some(overrides) if !overrides.is_empty() => {
-                let modifiers = app::grant_modifiers(overrides);
-                let mut config = app::overridden(&kind.config, overrides);
+                // What was kept as JSON is JSON.
+                let overrides = overrides.parse().unwrap_or_default();
+                let modifiers = app::grant_modifiers(&overrides);
+                let mut config = app::overridden(&kind.config, &overrides);
                 config.grants.clone_from(&modifiers);
                 (Arc::new(config), modifiers.map(|modifiers| kind.grants.modified(&modifiers)))
             }

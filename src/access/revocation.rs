@@ -101,7 +101,7 @@ impl Facts {
             deleted: channel.row.deleted_at.is_some(),
             disabled: channel.row.disabled,
             created_by: channel.row.created_by.clone(),
-            own_grants: channel.row.config_overrides.as_ref().and_then(|overrides| overrides.get("grants").cloned()),
+            own_grants: channel.row.config_overrides.as_ref().and_then(|overrides| overrides.get("grants")),
         }
     }
 }

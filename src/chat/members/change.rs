@@ -3,10 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
-use wire::Timestamp;
 use wire::event::ChannelFields;
 use wire::member::MemberRequest;
+use wire::{RawObject, Timestamp};
 
 use crate::access::caches::LoadedChannel;
 use crate::access::caller::check_user_id;
@@ -29,7 +28,7 @@ pub const MEMBER_ROLE: &str = "channel_member";
 pub struct NewMember {
     pub user_id: String,
     channel_role: Option<String>,
-    custom: Map<String, Value>,
+    custom: RawObject,
     invite: Option<&'static str>,
 }
 
@@ -61,8 +60,9 @@ impl NewMember {
             }
             let is_own = caller.is_server() || caller.user_id() == Some(&user_id);
             let most = if is_own { limits::CUSTOM_BYTES_MAX } else { limits::OTHERS_CUSTOM_BYTES_MAX };
-            custom::check(&custom.0, most, if is_own { "member" } else { "member who is somebody else" })?;
-            Ok(Self { user_id, channel_role, custom: custom.0, invite })
+            let custom =
+                custom::checked(&custom.0, most, if is_own { "member" } else { "member who is somebody else" })?;
+            Ok(Self { user_id, channel_role, custom, invite })
         };
         requests.into_iter().map(member).collect()
     }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use wire::member::MemberInMessage;
 use wire::message::{Message as Shown, MessageType};
 use wire::reaction::{Reaction as ShownReaction, ReactionBy, ReactionGroup, ReactionSummary};
-use wire::{Cid, Custom, Timestamp};
+use wire::{Cid, RawList, RawObject, Timestamp};
 
 use super::{People, html, weight};
 use crate::access::Caller;
@@ -46,7 +46,7 @@ pub fn message(row: &Message, cid: &Cid, people: &People, around: Around<'_>, no
         cid: cid.clone(),
         user: people.get(&row.user_id),
         member: around.member,
-        attachments: if deleted { Vec::new() } else { data.attachments.clone() },
+        attachments: if deleted { RawList::default() } else { data.attachments.clone() },
         reactions: row.reactions.as_ref().map(|aggregates| summary(aggregates, people)).unwrap_or_default(),
         own_reactions: around.own_reactions.iter().map(|reaction| self::reaction(reaction, people)).collect(),
         parent_id: row.parent_id.clone(),
@@ -78,7 +78,7 @@ pub fn message(row: &Message, cid: &Cid, people: &People, around: Around<'_>, no
         updated_at: row.updated_at,
         message_text_updated_at: row.text_updated_at,
         deleted_at: row.deleted_at,
-        custom: if deleted { Custom::default() } else { Custom(data.custom.clone()) },
+        custom: if deleted { RawObject::default() } else { data.custom.clone() },
     }
 }
 
@@ -105,7 +105,7 @@ pub fn reaction(row: &Reaction, people: &People) -> ShownReaction {
         score: row.score,
         created_at: row.created_at,
         updated_at: row.updated_at,
-        custom: Custom(row.custom.clone()),
+        custom: row.custom.clone(),
     }
 }
 
