@@ -261,9 +261,17 @@ pub const RECHECK_AGAIN: Duration = Duration::from_secs(1);
 // ---- Caches. Short lives are the safety net: the bus and the relay tell nodes what to forget.
 
 pub const CACHE_LIFE: Duration = Duration::from_secs(30);
-pub const CACHED_USERS_MAX: u64 = 100_000;
-pub const CACHED_CHANNELS_MAX: u64 = 100_000;
-pub const CACHED_MEMBERSHIPS_MAX: u64 = 500_000;
+/// Users, channels and memberships that a node remembers, in bytes of memory (access/weight.rs): 100,000 ordinary users and as many
+/// channels, or a tenth of that where all have as much data as they may; 300,000 memberships.
+pub const CACHED_USERS_BYTES_MAX: u64 = 128 * 1024 * 1024;
+pub const CACHED_CHANNELS_BYTES_MAX: u64 = 128 * 1024 * 1024;
+pub const CACHED_MEMBERSHIPS_BYTES_MAX: u64 = 128 * 1024 * 1024;
+/// Names of channels with their keys.
+pub const CACHED_KEYS_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Users of whom a node remembers whether they are online: a name and a bit.
+pub const CACHED_ONLINE_MAX: u64 = 100_000;
+/// Channels of which a node remembers with what rights their watchers were looked at last. With more it forgets them all.
+pub const CHECKED_CHANNELS_MAX: usize = 100_000;
 /// How long a node trusts what it heard about a user being online.
 pub const ONLINE_CACHE_LIFE: Duration = Duration::from_secs(5);
 

@@ -288,7 +288,7 @@ mod tests {
     #[test]
     fn many_small_values_are_no_message() {
         let with = |attachment: Value| parse(json!({"text": "x", "attachments": vec![attachment; 30]}));
-        let fields: serde_json::Map<_, _> = (0..60).map(|n| (format!("f{n}"), n.into())).collect();
+        let fields: Map<_, _> = (0..60).map(|n| (format!("f{n}"), n.into())).collect();
         assert!(with(fields.into()).is_ok());
         assert_eq!(with(json!({"type": "x", "a": vec![0; 490]})).unwrap_err().kind, Kind::Input);
         assert_eq!(with(json!({"type": "x", "a": vec![json!([]); 70]})).unwrap_err().kind, Kind::Input);
