@@ -1,7 +1,7 @@
 //! What broke the server once, or would: every test here failed on the code that it was written against.
 //!
 //! A file per question: who is it (identity, rooms), whose name is it (names), what may it still (rights; held, if it has waited), when
-//! does it no longer hear (doors), what does one request cost (bounds, sizes, answers, uploads), how much of the node is one asker's
+//! does it no longer hear (doors), what does one request cost (bounds, sizes, answers, uploads, memory), how much of the node is one asker's
 //! (shares), what if it stops half-way, who waits for whom (lanes, locks), what if it is said twice, what if Redis stands still,
 //! which rule does it go round.
 
@@ -15,6 +15,7 @@ mod held;
 mod identity;
 mod lanes;
 mod locks;
+mod memory;
 mod names;
 mod redis_away;
 mod rights;

@@ -353,7 +353,8 @@ mod tests {
             let digits = format!("[{number:.400}]");
             let list: RawList = serde_json::from_str(&digits).unwrap();
             prop_assert!(list.as_str().len() < 30, "{}", list.as_str());
-            prop_assert_eq!(list.as_str()[1..list.as_str().len() - 1].parse::<f64>().unwrap(), number);
+            let short = list.as_str().trim_matches(['[', ']']);
+            prop_assert_eq!(short.parse::<f64>().unwrap().to_bits(), number.to_bits());
         }
     }
 }

@@ -28,7 +28,7 @@ impl Dialect for RoomsDialect {
     fn encode(&self, event: &Event) -> Option<Bytes> {
         match &*event.kind {
             "message.new" | "message.updated" | "message.deleted" | "message.undeleted" => {
-                of_message(&event.kind, serde_json::from_slice(&event.body).ok()?)
+                Some(of_message(&event.kind, serde_json::from_slice(&event.body).ok()?))
             }
             kind => {
                 let heard: Value = serde_json::from_slice(&event.body).ok()?;
@@ -65,7 +65,7 @@ struct Teller<'a> {
     id: Cow<'a, str>,
 }
 
-fn of_message(kind: &str, told: Told<'_>) -> Option<Bytes> {
+fn of_message(kind: &str, told: Told<'_>) -> Bytes {
     #[derive(Serialize)]
     struct New<'a> {
         #[serde(rename = "type")]
@@ -93,12 +93,12 @@ fn of_message(kind: &str, told: Told<'_>) -> Option<Bytes> {
     }
     let (cid, user, message) = (told.cid, &*told.user.id, &Message::from(told.message));
     let (id, text, created_at) = (message.id, message.text, message.created_at);
-    Some(if kind == "message.new" {
+    if kind == "message.new" {
         let new = text_frame(&New { kind, cid, id, text, user, created_at, message });
         parcel(user, Some(new), Some(text_frame(&Older { kind: "message", data: message })))
     } else {
         parcel(user, Some(text_frame(&Changed { kind, cid, id, message })), None)
-    })
+    }
 }
 
 /// What is said of an event.
