@@ -14,8 +14,10 @@ pub const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// What one HTTP connection may buffer before its headers end: above [`HEADER_BYTES_MAX`], so that the refusal is ours.
 pub const HEADER_BUFFER_BYTES_MAX: usize = 64 * 1024;
 pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a client may take nothing of an answer; then the connection ends. A slow line takes something all the time.
+/// How long a client may take nothing of what is written to it; then the connection ends. A slow line takes something all the time, and
+/// what it takes gives it more time, so that in the long run it must not be slower than this: a bad mobile line is twice as fast.
 pub const WRITE_PATIENCE: Duration = Duration::from_secs(30);
+pub const WRITE_BYTES_PER_SECOND_MIN: u32 = 8 * 1024;
 /// A request that takes longer is answered with code 23.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Uploads may take longer.
@@ -180,11 +182,17 @@ pub const FILTERS_AT_ONCE_MAX: usize = 1;
 pub const FILTER_PLACES_MAX: usize = 32;
 /// How long a filter is tried before it counts as slow. Most take milliseconds.
 pub const FILTER_TRIAL: Duration = Duration::from_millis(250);
-/// Answers with more messages, or more members, take turns: in memory they are far larger than as text.
+/// Answers with more messages, or more members, take turns: what they are made of is read before they are.
 pub const ANSWER_ROWS_SMALL: i64 = 100;
 /// Such answers of one asker that are made at the same time, and of all askers of a node.
 pub const LARGE_ANSWERS_AT_ONCE_MAX: usize = 1;
 pub const LARGE_ANSWERS_MAX: usize = 8;
+/// Such answers of one asker that are not sent yet: who comes back on another network still has one or two on the way to the old one.
+pub const LARGE_ANSWERS_UNSENT_MAX: usize = 3;
+/// Those with fewer bytes are not counted any more once they are made: they are on their way in a moment.
+pub const ANSWER_BYTES_SMALL: u64 = 256 * 1024;
+/// The pieces in which they are sent.
+pub const ANSWER_PIECE_BYTES: usize = 32 * 1024;
 /// How long one waits for its turn: when everybody comes back at once, all are served.
 pub const LARGE_ANSWER_WAIT: Duration = Duration::from_secs(20);
 /// Larger bodies take turns. Whoever has shown no token sends no larger ones.

@@ -486,7 +486,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_cache_is_as_large_as_what_is_in_it() {
-        let cache: Cached<i64, Arc<str>> = Cached::new(10_000, |_, text| text.len());
+        let cache: Cached<i64, Arc<str>> = Cached::new(10_000, |_, text: &Arc<str>| text.len());
         for key in 0..1_000 {
             cache.insert(key, "x".repeat(1_000).into(), cache.changes_of(&key).load(Ordering::Acquire)).await;
         }

@@ -1,10 +1,15 @@
 //! What a node holds of what clients made up: as much as was written, and not a tree of it. And it comes back as it was sent.
 
+use futures_util::FutureExt;
+use millrace::limits;
+use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::PgConnection;
 use testkit::app::{API_KEY, API_SECRET};
 use testkit::client::{Client, server_token};
-use testkit::{App, Deployment, Person, on_both_engines};
+use testkit::{App, Deployment, Engine, Person, on_both_engines};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::{SEND, channel, watch};
 
@@ -136,6 +141,61 @@ async fn what_clients_make_up_comes_back(app: &App) {
     let missed = grace.post("/sync", missed).await.ok();
     let told = missed["events"].as_array().unwrap().iter().find(|event| event["type"] == "message.new").unwrap();
     has_all_of(&told["message"], &sent);
+}
+
+/// A connection on which a request has been sent. Little of what is answered goes into its own buffer.
+async fn asked(app: &App, person: &Person, path: &str, body: &Value) -> TcpStream {
+    let request = person.client.request(Method::POST, path).build().unwrap();
+    let header = |name: &str| request.headers()[name].to_str().unwrap().to_owned();
+    let (token, kind, body) = (header("authorization"), header("stream-auth-type"), body.to_string());
+    let path = format!("{}?{}", request.url().path(), request.url().query().unwrap());
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(16 * 1024).unwrap();
+    let address = app.base(0).strip_prefix("http://").unwrap().parse().unwrap();
+    let mut stream = socket.connect(address).await.unwrap();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nhost: x\r\nauthorization: {token}\r\nstream-auth-type: {kind}\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+/// Whoever asks for much and does not take it has to, before it is given more. Others do not notice.
+#[tokio::test(flavor = "multi_thread")]
+async fn few_answers_wait_for_a_reader_who_takes_nothing() {
+    let app = App::start(Engine::Memory).await;
+    let [ada, grace] = app.people(["ada", "grace"]).await;
+    channel(&app, "messaging:room", &["ada", "grace"]).await;
+    app.sql(
+        "INSERT INTO messages (channel_id, seq, id, user_id, type, text, counts, counted, data, created_at, updated_at)
+         SELECT c.id, n, 'message' || n, 'ada', 'regular', '', true, n, f.data, now(), now()
+         FROM channels c, generate_series(1, 300) n, (SELECT jsonb_build_object('attachments', jsonb_build_array(
+             jsonb_build_object('a', repeat('x', 32000)))) AS data) f",
+    )
+    .await;
+    app.sql("UPDATE channel_heads SET message_seq = 300, counted = 300").await;
+    let path = "/channels/messaging/room/query";
+    let page = json!({"state": true, "messages": {"limit": 300}});
+    let mut unread = Vec::new();
+    for _ in 0..limits::LARGE_ANSWERS_UNSENT_MAX {
+        let mut connection = asked(&app, &ada, path, &page).await;
+        // The answer has been made.
+        connection.read_exact(&mut [0; 1_000]).await.unwrap();
+        unread.push(connection);
+    }
+    let mut next = asked(&app, &ada, path, &page).await;
+    for _ in 0..3 {
+        let state = grace.post(path, page.clone()).await.ok();
+        assert_eq!(state["messages"].as_array().unwrap().len(), 300);
+    }
+    assert!(next.read_u8().now_or_never().is_none(), "hers waits for those that she does not take");
+    drop(unread.pop());
+    next.read_exact(&mut [0; 1_000]).await.unwrap();
+    // What is small waits for nothing.
+    ada.post(path, json!({"state": true})).await.ok();
+    app.stop().await;
 }
 
 on_both_engines!(what_clients_make_up_comes_back);
