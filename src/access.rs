@@ -12,6 +12,7 @@ pub mod channel;
 pub mod grants;
 pub mod revocation;
 pub mod token;
+mod weight;
 
 pub use caches::Caches;
 pub use caller::Caller;

@@ -43,6 +43,8 @@ struct Work {
     kept: Cell<Vec<Turn>>,
     /// Has it the turn of a large answer?
     answers: Cell<bool>,
+    /// And one until that is sent.
+    unsent: Cell<Option<Turn>>,
 }
 
 /// Does work for somebody who is not known yet.
@@ -94,7 +96,8 @@ pub fn keep(turn: Turn) {
     let _ = WORK.try_with(keep);
 }
 
-/// Waits for the turn to make a large answer, which lasts until the work is done. Work has one such turn, however much it answers.
+/// Waits for the turn to make a large answer, which lasts until the work is done, and among those that are not sent yet
+/// ([`take_unsent`]). Work has one such turn, however much it answers.
 ///
 /// # Errors
 /// Too many wait, or it took too long (9).
@@ -104,10 +107,17 @@ pub async fn turn_to_answer(lanes: &Arc<Lanes>) -> Result<(), Error> {
         return Ok(());
     }
     let crowded =
-        |_| Error::new(Kind::RateLimited, "too many large answers at once: wait for those that are being made");
+        |_| Error::new(Kind::RateLimited, "too many large answers at once: take those that you have asked for first");
+    let unsent = lanes.enter(Lane::Unsent(asker.clone())).await.map_err(crowded)?;
     keep(lanes.enter(Lane::Answers(asker)).await.map_err(crowded)?);
     keep(lanes.enter(Lane::AllAnswers).await.map_err(crowded)?);
+    let _ = WORK.try_with(|work| work.unsent.set(Some(unsent)));
     Ok(())
+}
+
+/// The turn of a large answer among those that are not sent yet, for whoever sends it.
+pub fn take_unsent() -> Option<Turn> {
+    WORK.try_with(|work| work.unsent.take()).ok().flatten()
 }
 
 /// Waits until one of the asker's may read from the pool, and lets it until what is given back is dropped.
@@ -188,8 +198,15 @@ mod tests {
             assert!(on_behalf(Some(user("ada")), turn_to_answer(&lanes)).now_or_never().is_none());
             assert!(on_behalf(Some(user("grace")), turn_to_answer(&lanes)).now_or_never().is_some());
             assert!(on_behalf(None, turn_to_answer(&lanes)).now_or_never().is_some(), "a server");
+            take_unsent()
         };
-        on_behalf(Some(user("ada")), first).await;
+        let mut unsent = vec![on_behalf(Some(user("ada")), first).await];
+        for _ in 1..limits::LARGE_ANSWERS_UNSENT_MAX {
+            let more = async { turn_to_answer(&lanes).await.map(|()| take_unsent()).unwrap() };
+            unsent.push(on_behalf(Some(user("ada")), more).await);
+        }
+        assert!(on_behalf(Some(user("ada")), turn_to_answer(&lanes)).now_or_never().is_none(), "they are not sent yet");
+        unsent.pop();
         assert!(on_behalf(Some(user("ada")), turn_to_answer(&lanes)).now_or_never().is_some());
     }
 

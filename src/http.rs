@@ -9,6 +9,7 @@ pub mod error;
 pub mod extract;
 pub mod files;
 pub mod health;
+pub mod held;
 pub mod host;
 pub mod middleware;
 pub mod openapi;

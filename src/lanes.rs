@@ -28,9 +28,11 @@ pub enum Lane {
     Reads(Asker),
     /// What somebody's filters have become.
     Filters(Asker),
-    /// Somebody's answers that are large, and everybody's.
+    /// Somebody's answers that are large, and everybody's, while they are made.
     Answers(Asker),
     AllAnswers,
+    /// Somebody's until they are sent.
+    Unsent(Asker),
     /// Somebody's bodies that are not small, and everybody's.
     Bodies(Asker),
     AllBodies,
@@ -54,6 +56,7 @@ impl Lane {
             Self::Filters(_) => limits::FILTERS_AT_ONCE_MAX,
             Self::Answers(_) => limits::LARGE_ANSWERS_AT_ONCE_MAX,
             Self::AllAnswers => limits::LARGE_ANSWERS_MAX,
+            Self::Unsent(_) => limits::LARGE_ANSWERS_UNSENT_MAX,
             Self::Bodies(_) => limits::LARGE_BODIES_AT_ONCE_MAX,
             Self::AllBodies => limits::LARGE_BODIES_MAX,
             Self::Uploads(_) => limits::UPLOADS_AT_ONCE_MAX,
@@ -78,7 +81,7 @@ impl Lane {
     fn patience(&self) -> Duration {
         match self {
             Self::Uploads(_) | Self::GuestUploads(_) => limits::UPLOAD_TIMEOUT,
-            Self::Answers(_) | Self::AllAnswers => limits::LARGE_ANSWER_WAIT,
+            Self::Answers(_) | Self::AllAnswers | Self::Unsent(_) => limits::LARGE_ANSWER_WAIT,
             _ => limits::LANE_WAIT,
         }
     }

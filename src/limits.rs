@@ -21,8 +21,10 @@ pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 pub const CONNECTIONS_PER_ADDRESS: usize = 5_000;
 /// How often the log says that connections find no place.
 pub const REFUSALS_TOLD_EVERY: Duration = Duration::from_mins(1);
-/// How long a client may take nothing of an answer; then the connection ends. A slow line takes something all the time.
+/// How long a client may take nothing of what is written to it; then the connection ends. A slow line takes something all the time, and
+/// what it takes gives it more time, so that in the long run it must not be slower than this: a bad mobile line is twice as fast.
 pub const WRITE_PATIENCE: Duration = Duration::from_secs(30);
+pub const WRITE_BYTES_PER_SECOND_MIN: u32 = 8 * 1024;
 /// A request that takes longer is answered with code 23.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Uploads may take longer.
@@ -198,11 +200,17 @@ pub const FILTERS_AT_ONCE_MAX: usize = 1;
 pub const FILTER_PLACES_MAX: usize = 32;
 /// How long a filter is tried before it counts as slow. Most take milliseconds.
 pub const FILTER_TRIAL: Duration = Duration::from_millis(250);
-/// Answers with more messages, or more members, take turns: in memory they are far larger than as text.
+/// Answers with more messages, or more members, take turns: what they are made of is read before they are.
 pub const ANSWER_ROWS_SMALL: i64 = 100;
 /// Such answers of one asker that are made at the same time, and of all askers of a node.
 pub const LARGE_ANSWERS_AT_ONCE_MAX: usize = 1;
 pub const LARGE_ANSWERS_MAX: usize = 8;
+/// Such answers of one asker that are not sent yet: who comes back on another network still has one or two on the way to the old one.
+pub const LARGE_ANSWERS_UNSENT_MAX: usize = 3;
+/// Those with fewer bytes are not counted any more once they are made: they are on their way in a moment.
+pub const ANSWER_BYTES_SMALL: u64 = 256 * 1024;
+/// The pieces in which they are sent.
+pub const ANSWER_PIECE_BYTES: usize = 32 * 1024;
 /// How long one waits for its turn: when everybody comes back at once, all are served.
 pub const LARGE_ANSWER_WAIT: Duration = Duration::from_secs(20);
 /// Larger bodies take turns. Whoever has shown no token sends no larger ones.
@@ -292,9 +300,17 @@ pub const RECHECK_AGAIN: Duration = Duration::from_secs(1);
 // ---- Caches. Short lives are the safety net: the bus and the relay tell nodes what to forget.
 
 pub const CACHE_LIFE: Duration = Duration::from_secs(30);
-pub const CACHED_USERS_MAX: u64 = 100_000;
-pub const CACHED_CHANNELS_MAX: u64 = 100_000;
-pub const CACHED_MEMBERSHIPS_MAX: u64 = 500_000;
+/// Users, channels and memberships that a node remembers, in bytes of memory (access/weight.rs): 100,000 ordinary users and as many
+/// channels, or a tenth of that where all have as much data as they may; 300,000 memberships.
+pub const CACHED_USERS_BYTES_MAX: u64 = 128 * 1024 * 1024;
+pub const CACHED_CHANNELS_BYTES_MAX: u64 = 128 * 1024 * 1024;
+pub const CACHED_MEMBERSHIPS_BYTES_MAX: u64 = 128 * 1024 * 1024;
+/// Names of channels with their keys.
+pub const CACHED_KEYS_BYTES_MAX: u64 = 32 * 1024 * 1024;
+/// Users of whom a node remembers whether they are online: a name and a bit.
+pub const CACHED_ONLINE_MAX: u64 = 100_000;
+/// Channels of which a node remembers with what rights their watchers were looked at last. With more it forgets them all.
+pub const CHECKED_CHANNELS_MAX: usize = 100_000;
 /// How long a node trusts what it heard about a user being online.
 pub const ONLINE_CACHE_LIFE: Duration = Duration::from_secs(5);
 

@@ -10,13 +10,13 @@ use std::future::Future;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
 
 use wire::channel::ChannelConfig;
 use wire::{Cid, Timestamp};
 
 use super::app::{self, App, ChannelType};
 use super::grants::Grants;
+use super::weight;
 use crate::asker::for_everybody;
 use crate::engine::Presence;
 use crate::error::{Error, Result};
@@ -44,8 +44,10 @@ impl LoadedChannel {
         let kind = kind.expect("messaging is never deleted").clone();
         let (config, own_grants) = match &row.config_overrides {
             Some(overrides) if !overrides.is_empty() => {
-                let modifiers = app::grant_modifiers(overrides);
-                let mut config = app::overridden(&kind.config, overrides);
+                // What was kept as JSON is JSON.
+                let overrides = overrides.parse().unwrap_or_default();
+                let modifiers = app::grant_modifiers(&overrides);
+                let mut config = app::overridden(&kind.config, &overrides);
                 config.grants.clone_from(&modifiers);
                 (Arc::new(config), modifiers.map(|modifiers| kind.grants.modified(&modifiers)))
             }
@@ -153,9 +155,12 @@ struct Cached<K, V> {
 const CHANGE_GROUPS: usize = 256;
 
 impl<K: Hash + Eq + Clone + Send + Sync + 'static, V: Clone + Send + Sync + 'static> Cached<K, V> {
-    fn new(capacity: u64, life: Duration) -> Self {
+    /// Holds so many bytes, as far as `weigh` knows.
+    fn new(bytes_max: u64, weigh: impl Fn(&K, &V) -> usize + Send + Sync + 'static) -> Self {
+        let weigher = move |key: &K, value: &V| weigh(key, value).try_into().unwrap_or(u32::MAX);
+        let values = moka::future::Cache::builder().max_capacity(bytes_max).weigher(weigher);
         Self {
-            values: moka::future::Cache::builder().max_capacity(capacity).time_to_live(life).build(),
+            values: values.time_to_live(limits::CACHE_LIFE).build(),
             changes: (0..CHANGE_GROUPS).map(|_| AtomicU64::new(0)).collect(),
             hasher: RandomState::new(),
         }
@@ -237,12 +242,17 @@ impl Caches {
             app_known: AtomicU64::new(0),
             app_loading: tokio::sync::Mutex::default(),
             forgotten: AtomicU64::new(0),
-            users: Cached::new(limits::CACHED_USERS_MAX, limits::CACHE_LIFE),
-            keys: Cached::new(limits::CACHED_CHANNELS_MAX, limits::CACHE_LIFE),
-            channels: Cached::new(limits::CACHED_CHANNELS_MAX, limits::CACHE_LIFE),
-            memberships: Cached::new(limits::CACHED_MEMBERSHIPS_MAX, limits::CACHE_LIFE),
+            users: Cached::new(limits::CACHED_USERS_BYTES_MAX, |id: &String, user: &Arc<User>| weight::user(id, user)),
+            keys: Cached::new(limits::CACHED_KEYS_BYTES_MAX, |cid, _| weight::key(cid)),
+            channels: Cached::new(limits::CACHED_CHANNELS_BYTES_MAX, |_, channel: &Arc<LoadedChannel>| {
+                weight::channel(channel)
+            }),
+            memberships: Cached::new(
+                limits::CACHED_MEMBERSHIPS_BYTES_MAX,
+                |(_, user): &(i64, String), known: &Known| weight::membership(user, known.membership.as_deref()),
+            ),
             online: moka::future::Cache::builder()
-                .max_capacity(limits::CACHED_USERS_MAX)
+                .max_capacity(limits::CACHED_ONLINE_MAX)
                 .time_to_live(limits::ONLINE_CACHE_LIFE)
                 .build(),
         })
@@ -511,5 +521,20 @@ impl Caches {
     pub async fn doubt(&self, channel: i64, user: &str) {
         self.forget(Touched::Membership(channel, user)).await;
         self.forget(Touched::User(user)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_cache_is_as_large_as_what_is_in_it() {
+        let cache: Cached<i64, Arc<str>> = Cached::new(10_000, |_, text: &Arc<str>| text.len());
+        for key in 0..1_000 {
+            cache.insert(key, "x".repeat(1_000).into(), cache.changes_of(&key).load(Ordering::Acquire)).await;
+        }
+        cache.values.run_pending_tasks().await;
+        assert!((1..=10).contains(&cache.values.entry_count()), "{}", cache.values.entry_count());
     }
 }

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 
-use serde_json::Value;
+use serde_json::value::RawValue;
 use tokio::sync::Notify;
 
 use super::app::App;
@@ -92,16 +92,18 @@ pub struct Facts {
     deleted: bool,
     disabled: bool,
     created_by: Option<String>,
-    own_grants: Option<Value>,
+    own_grants: Option<String>,
 }
 
 impl Facts {
     pub fn of(channel: &LoadedChannel) -> Self {
+        let overrides = channel.row.config_overrides.as_ref();
+        let own_grants = overrides.and_then(|overrides| overrides.get::<&RawValue>("grants"));
         Self {
             deleted: channel.row.deleted_at.is_some(),
             disabled: channel.row.disabled,
             created_by: channel.row.created_by.clone(),
-            own_grants: channel.row.config_overrides.as_ref().and_then(|overrides| overrides.get("grants").cloned()),
+            own_grants: own_grants.map(|grants| grants.get().to_owned()),
         }
     }
 }

@@ -11,8 +11,8 @@ pub mod update;
 pub mod watch;
 
 use serde_json::{Map, Value};
-use wire::Timestamp;
 use wire::event::ChannelFields;
+use wire::{RawObject, Timestamp};
 
 use crate::access::caches::LoadedChannel;
 use crate::access::{Caller, ChannelAccess};
@@ -113,7 +113,7 @@ fn checked_tags(mut tags: Vec<String>) -> Result<Vec<String>> {
 }
 
 /// The settings that a channel changes for itself; none are none.
-fn checked_overrides(overrides: Map<String, Value>) -> Result<Option<Map<String, Value>>> {
-    custom::check(&overrides, limits::CUSTOM_BYTES_MAX, "channel's config_overrides")?;
+fn checked_overrides(overrides: &Map<String, Value>) -> Result<Option<RawObject>> {
+    let overrides = custom::checked(overrides, limits::CUSTOM_BYTES_MAX, "channel's config_overrides")?;
     Ok(Some(overrides).filter(|overrides| !overrides.is_empty()))
 }

@@ -5,15 +5,21 @@
 
 use serde::Serialize;
 use serde_json::{Map, Value};
+use wire::RawObject;
 
 use crate::error::{Error, Result};
 use crate::limits;
 
-/// Checks that custom data can be kept.
+/// Custom data that can be kept, as it is kept: from here on it is text.
 ///
 /// # Errors
 /// Too large or too deep, or with a NUL, which Postgres cannot hold.
-pub fn check(custom: &Map<String, Value>, bytes_max: usize, what: &str) -> Result<()> {
+pub fn checked(custom: &Map<String, Value>, bytes_max: usize, what: &str) -> Result<RawObject> {
+    check(custom, bytes_max, what)?;
+    Ok(RawObject::new(custom)?)
+}
+
+fn check(custom: &Map<String, Value>, bytes_max: usize, what: &str) -> Result<()> {
     if custom.is_empty() {
         return Ok(());
     }

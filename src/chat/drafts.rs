@@ -16,10 +16,9 @@ pub use save::save_draft;
 
 use std::collections::HashMap;
 
-use wire::Cid;
 use wire::draft::{Draft as Shown, DraftMessage as ShownMessage};
 use wire::event::ChannelFields;
-use wire::{Custom, Timestamp};
+use wire::{Cid, Timestamp};
 
 use crate::access::caches::LoadedChannel;
 use crate::chat::render::{self, People};
@@ -96,7 +95,7 @@ fn message(row: &Draft, people: &People) -> ShownMessage {
         mentioned_users: message.data.mentioned_users.iter().filter_map(|id| people.find(id)).collect(),
         html: message.data.html.clone(),
         mml: message.data.mml.clone(),
-        custom: Custom(message.data.custom.clone()),
+        custom: message.data.custom.clone(),
     }
 }
 

@@ -68,8 +68,7 @@ pub async fn send_event(ctx: &Ctx, caller: &Caller, cid: &Cid, request: EventReq
     event.parent_id = request.parent_id.filter(|id| !id.is_empty()).map(checked_id).transpose()?;
     // Typing says that somebody types: what else is to be said is an event of its own, with a grant of its own.
     if !typing {
-        event.custom = request.custom.without(EVENT_KEYS);
-        custom::check(&event.custom.0, limits::CUSTOM_BYTES_MAX, "event")?;
+        event.custom = custom::checked(&request.custom.without(EVENT_KEYS).0, limits::CUSTOM_BYTES_MAX, "event")?;
     }
     let may_write = policy::check_author(&access, caller, event.created_at);
     // Typing that nobody is to see is answered like typing that everybody sees.
@@ -102,8 +101,7 @@ pub async fn send_user_event(ctx: &Ctx, caller: &Caller, user_id: &str, request:
         return Err(Error::not_found(format!("user {user_id} does not exist")));
     }
     let mut event = wire::Event::new(request.kind, ctx.clock.now());
-    event.custom = request.custom.without(EVENT_KEYS);
-    custom::check(&event.custom.0, limits::CUSTOM_BYTES_MAX, "event")?;
+    event.custom = custom::checked(&request.custom.without(EVENT_KEYS).0, limits::CUSTOM_BYTES_MAX, "event")?;
     ctx.announcer.tell(vec![Event::custom(&event, None, Audience::user(user_id))?]).await;
     Ok(())
 }

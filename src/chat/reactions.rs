@@ -104,7 +104,7 @@ fn parse(request: SendReactionRequest, message_id: &str, user: &str, now: wire::
         return Err(Error::input(format!("reaction.score must be 1 to {}", limits::REACTION_SCORE_MAX)));
     }
     let custom = request.custom.without(REACTION_KEYS).0;
-    custom::check(&custom, limits::REACTION_CUSTOM_BYTES_MAX, "reaction")?;
+    let custom = custom::checked(&custom, limits::REACTION_CUSTOM_BYTES_MAX, "reaction")?;
     Ok(Reaction {
         message_id: message_id.into(),
         user_id: user.into(),

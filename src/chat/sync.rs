@@ -4,11 +4,10 @@
 //! (messages/visibility.rs). So an answer never holds what a `GET` would hide: events of messages that are hidden from the caller,
 //! truncated or gone are left out, and a message that has been deleted since is shown as deleted.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::Deserialize;
-use serde_json::Value;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use wire::{Cid, Timestamp};
 
 use crate::access::{self, Action, Caller};
@@ -91,17 +90,17 @@ struct Told {
     hard_delete: bool,
 }
 
+/// Its name is not flattened into it: serde would hold all the rest of the message in memory to find it.
 #[derive(Deserialize)]
 struct ToldMessage {
-    #[serde(flatten)]
-    name: Name,
+    id: String,
+    created_at: Option<Timestamp>,
     deleted_at: Option<Timestamp>,
-    quoted_message: Option<Name>,
+    quoted_message: Option<ToldQuote>,
 }
 
-/// Which message. An id alone is not enough: when a message is gone for good, its id is free, and somebody else may take it.
 #[derive(Deserialize)]
-struct Name {
+struct ToldQuote {
     id: String,
     created_at: Option<Timestamp>,
 }
@@ -110,9 +109,10 @@ struct Name {
 struct Seen<'a>(HashMap<&'a str, &'a Message>);
 
 impl Seen<'_> {
-    fn find(&self, channel: Option<i64>, name: &Name) -> Option<&Message> {
-        let row = self.0.get(name.id.as_str()).copied();
-        row.filter(|row| Some(row.channel_id) == channel && Some(row.created_at) == name.created_at)
+    /// An id alone says not which: when a message is gone for good, its id is free, and somebody else may take it.
+    fn find(&self, channel: Option<i64>, id: &str, created_at: Option<Timestamp>) -> Option<&Message> {
+        let row = self.0.get(id).copied();
+        row.filter(|row| Some(row.channel_id) == channel && Some(row.created_at) == created_at)
     }
 }
 
@@ -137,8 +137,8 @@ async fn shown(
     let told = events.iter().map(|event| serde_json::from_slice::<Told>(&event.body));
     let told = told.collect::<std::result::Result<Vec<_>, _>>()?;
     let messages_told = told.iter().filter_map(|told| told.message.as_ref());
-    let ids = messages_told.flat_map(|told| [Some(&told.name), told.quoted_message.as_ref()]);
-    let ids: Vec<String> = ids.flatten().map(|name| &name.id).collect::<HashSet<_>>().into_iter().cloned().collect();
+    let ids = messages_told.flat_map(|told| [Some(&told.id), told.quoted_message.as_ref().map(|quoted| &quoted.id)]);
+    let ids: Vec<String> = ids.flatten().collect::<HashSet<_>>().into_iter().cloned().collect();
     let found = visibility::find_all(ctx, caller, &ids).await?;
     if !found.whole {
         return Ok(None);
@@ -173,9 +173,9 @@ async fn shown(
 
 fn fate(event: &Event, told: Told, seen: &Seen<'_>, hidden: &HashMap<i64, Timestamp>) -> Fate {
     let Some(message) = told.message else { return Fate::AsItWas };
-    let Some(row) = seen.find(event.channel_id, &message.name) else {
+    let Some(row) = seen.find(event.channel_id, &message.id, message.created_at) else {
         let hidden = event.channel_id.and_then(|channel| hidden.get(&channel));
-        let was_hidden = hidden.is_some_and(|before| message.name.created_at.is_none_or(|at| at <= *before));
+        let was_hidden = hidden.is_some_and(|before| message.created_at.is_none_or(|at| at <= *before));
         // That it is gone for good is all that this says, and those who have it must hear it.
         return match event.kind.split('.').next() {
             Some("message") if told.hard_delete && !was_hidden => Fate::AsItWas,
@@ -183,24 +183,24 @@ fn fate(event: &Event, told: Told, seen: &Seen<'_>, hidden: &HashMap<i64, Timest
             _ => Fate::Without,
         };
     };
-    let is_gone = |quoted: Name| seen.find(event.channel_id, &quoted).is_none_or(|row| row.deleted_at.is_some());
+    let is_gone = |quoted: ToldQuote| {
+        seen.find(event.channel_id, &quoted.id, quoted.created_at).is_none_or(|row| row.deleted_at.is_some())
+    };
     let deleted_since = row.deleted_at.is_some() && message.deleted_at.is_none();
     if deleted_since || message.quoted_message.is_some_and(is_gone) {
-        return Fate::Anew(message.name.id);
+        return Fate::Anew(message.id);
     }
     Fate::AsItWas
 }
 
-/// The event with another message, or none.
+/// The event with another message, or none. The rest stays the text that it is.
 fn with_message(event: &Event, message: Option<&wire::message::Message>) -> Result<String> {
-    let mut body: Value = serde_json::from_slice(&event.body)?;
-    if let Some(body) = body.as_object_mut() {
-        match message {
-            Some(message) => drop(body.insert("message".into(), serde_json::to_value(message)?)),
-            None => drop(body.remove("message")),
-        }
+    let mut body: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(&event.body)?;
+    match message {
+        Some(message) => drop(body.insert("message".into(), to_raw_value(message)?)),
+        None => drop(body.remove("message")),
     }
-    Ok(body.to_string())
+    Ok(serde_json::to_string(&body)?)
 }
 
 /// Who watched back then is not in the log; clients want the key.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use wire::channel::Channel;
 use wire::message::Message;
 use wire::user::{FullUser, User};
-use wire::{Custom, Event};
+use wire::{Event, RawObject};
 
 use crate::error::{Error, Kind, Result};
 use crate::limits;
@@ -131,7 +131,7 @@ pub fn encode_channel(mut channel: Channel, bytes_max: usize) -> Result<Vec<u8>>
 
 fn without_data(channel: &mut Channel) {
     channel.config = None;
-    channel.custom = Custom::default();
+    channel.custom = RawObject::default();
     channel.filter_tags = Vec::new();
 }
 
@@ -141,7 +141,7 @@ fn plain(user: &Arc<User>) -> Arc<User> {
         teams: Vec::new(),
         teams_role: None,
         privacy_settings: None,
-        custom: Custom::default(),
+        custom: RawObject::default(),
         ..(**user).clone()
     };
     Arc::new(user)

@@ -1,7 +1,7 @@
 //! A connection whose other end may be slow, and may not stand still.
 //!
 //! While it takes nothing of what is written, nothing more is read from it either: answers to requests that it has sent ahead
-//! do not pile up. If it goes on taking nothing, the connection ends.
+//! do not pile up. If it goes on taking nothing, or next to nothing, the connection ends.
 
 use std::io::{Error, ErrorKind, IoSlice, Result};
 use std::pin::Pin;
@@ -9,21 +9,25 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::limits;
 
 /// A stream that bears so much of standing still. It comes off when the connection is upgraded.
 pub struct Patient<S> {
     stream: S,
     patience: Duration,
-    /// Runs from a write that found no room to the next one that does.
-    stalled: Option<Pin<Box<Sleep>>>,
+    /// What is left of it: standing still takes it, and what is taken gives it back, as far as it was there.
+    left: Duration,
+    /// Since a write found no room, and until what is left is over; up to the next one that does.
+    stalled: Option<(Instant, Pin<Box<Sleep>>)>,
     /// Somebody asked to read meanwhile.
     held_read: bool,
 }
 
 impl<S> Patient<S> {
     pub fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, stalled: None, held_read: false }
+        Self { stream, patience, left: patience, stalled: None, held_read: false }
     }
 
     pub fn into_inner(self) -> S {
@@ -31,16 +35,20 @@ impl<S> Patient<S> {
     }
 
     fn judge(&mut self, context: &mut Context<'_>, written: Poll<Result<usize>>) -> Poll<Result<usize>> {
-        if written.is_ready() {
-            self.stalled = None;
+        if let Poll::Ready(taken) = &written {
+            if let Some((since, _)) = self.stalled.take() {
+                self.left = self.left.saturating_sub(since.elapsed());
+            }
+            let seconds = *taken.as_ref().unwrap_or(&0) as f64 / f64::from(limits::WRITE_BYTES_PER_SECOND_MIN);
+            self.left = (self.left + Duration::from_secs_f64(seconds)).min(self.patience);
             if std::mem::take(&mut self.held_read) {
                 context.waker().wake_by_ref();
             }
             return written;
         }
-        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(self.patience)));
-        ready!(stalled.as_mut().poll(context));
-        Poll::Ready(Err(Error::new(ErrorKind::TimedOut, "the other end takes nothing")))
+        let (_, over) = self.stalled.get_or_insert_with(|| (Instant::now(), Box::pin(sleep(self.left))));
+        ready!(over.as_mut().poll(context));
+        Poll::Ready(Err(Error::new(ErrorKind::TimedOut, "the other end takes nothing, or too little")))
     }
 }
 
@@ -93,6 +101,25 @@ mod tests {
         let (_reader, writer) = duplex(10);
         let mut writer = Patient::new(writer, Duration::from_millis(10));
         assert_eq!(writer.write_all(&[0; 11]).await.unwrap_err().kind(), ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_reader_who_drips_is_not_waited_for() {
+        let (mut reader, writer) = duplex(10);
+        let mut writer = Patient::new(writer, Duration::from_millis(50));
+        let drips = async {
+            let mut every = tokio::time::interval(Duration::from_millis(5));
+            while reader.read_u8().await.is_ok() {
+                every.tick().await;
+            }
+        };
+        let written = async {
+            let written = writer.write_all(&[0; 10_000]).await;
+            drop(writer);
+            written
+        };
+        let ((), written) = tokio::join!(drips, written);
+        assert_eq!(written.unwrap_err().kind(), ErrorKind::TimedOut);
     }
 
     #[tokio::test]

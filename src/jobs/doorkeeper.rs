@@ -176,7 +176,7 @@ impl Doorkeeper<'_> {
             return Ok(());
         }
         self.check_watchers(key).await?;
-        if known.len() as u64 >= limits::CACHED_CHANNELS_MAX {
+        if known.len() >= limits::CHECKED_CHANNELS_MAX {
             known.clear();
         }
         known.extend(now.map(|now| (key, now)));

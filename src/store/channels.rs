@@ -1,9 +1,8 @@
 //! Channels: what people set about them (`channels`) and where their logs stand (`channel_heads`).
 
-use serde_json::{Map, Value};
 use sqlx::types::Json;
 use tokio::time::Instant;
-use wire::{Cid, Timestamp};
+use wire::{Cid, RawObject, Timestamp};
 
 use super::write::Head;
 use super::{ChannelWrite, Result, Store, Write};
@@ -20,13 +19,13 @@ pub struct Channel {
     pub team: Option<String>,
     pub created_by: Option<String>,
     #[sqlx(json)]
-    pub custom: Map<String, Value>,
+    pub custom: RawObject,
     pub frozen: bool,
     pub disabled: bool,
     pub cooldown: i32,
     pub filter_tags: Vec<String>,
     #[sqlx(json(nullable))]
-    pub config_overrides: Option<Map<String, Value>>,
+    pub config_overrides: Option<RawObject>,
     pub member_count: i64,
     /// How often rights have been taken away here, as in [`Head::rights`].
     pub rights: i64,
@@ -43,12 +42,12 @@ pub struct NewChannel {
     pub cid: Cid,
     pub team: Option<String>,
     pub created_by: Option<String>,
-    pub custom: Map<String, Value>,
+    pub custom: RawObject,
     pub frozen: bool,
     pub disabled: bool,
     pub cooldown: i32,
     pub filter_tags: Vec<String>,
-    pub config_overrides: Option<Map<String, Value>>,
+    pub config_overrides: Option<RawObject>,
 }
 
 /// What became of a wish to create a channel.

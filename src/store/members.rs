@@ -1,8 +1,7 @@
 //! Members of channels, with how far they have read.
 
-use serde_json::{Map, Value};
 use sqlx::types::Json;
-use wire::Timestamp;
+use wire::{RawObject, Timestamp};
 
 use super::{ChannelWrite, Result, Store, Write};
 use crate::limits;
@@ -26,7 +25,7 @@ pub struct Member {
     pub notifications_muted: bool,
     pub notifications_muted_until: Option<Timestamp>,
     #[sqlx(json)]
-    pub custom: Map<String, Value>,
+    pub custom: RawObject,
     pub pinned_at: Option<Timestamp>,
     pub archived_at: Option<Timestamp>,
     /// The channel's `shown_seq` when it was hidden; hidden while the channel still has it.
@@ -102,7 +101,7 @@ impl Member {
             ban_expires: None,
             notifications_muted: false,
             notifications_muted_until: None,
-            custom: Map::new(),
+            custom: RawObject::default(),
             pinned_at: None,
             archived_at: None,
             hidden_at_seq: None,

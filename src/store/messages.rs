@@ -6,12 +6,11 @@ mod write;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use sqlx::error::BoxDynError;
 use sqlx::postgres::{PgTypeInfo, PgValueRef, Postgres};
 use sqlx::types::Json;
 use sqlx::{Decode, Type};
-use wire::Timestamp;
+use wire::{RawList, RawObject, Timestamp};
 
 use super::reactions::Aggregates;
 use super::{Result, Store};
@@ -22,8 +21,8 @@ pub use write::{Effects, NewMessage};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct MessageData {
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub attachments: Vec<Value>,
+    #[serde(skip_serializing_if = "RawList::is_empty")]
+    pub attachments: RawList,
     /// User ids.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub mentioned_users: Vec<String>,
@@ -53,8 +52,8 @@ pub struct MessageData {
     /// Who deleted it, if that was no server.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deleted_by: Option<String>,
-    #[serde(skip_serializing_if = "Map::is_empty")]
-    pub custom: Map<String, Value>,
+    #[serde(skip_serializing_if = "RawObject::is_empty")]
+    pub custom: RawObject,
 }
 
 impl MessageData {

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 use sqlx::types::Json;
-use wire::Timestamp;
+use wire::{RawObject, Timestamp};
 
 use super::messages::Message;
 use super::{ChannelWrite, Result, Store};
@@ -21,7 +20,7 @@ pub struct Reaction {
     pub kind: String,
     pub score: i64,
     #[sqlx(json)]
-    pub custom: Map<String, Value>,
+    pub custom: RawObject,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
 }

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map, Value};
 use sqlx::types::Json;
-use wire::Timestamp;
 use wire::user::PrivacySettings;
+use wire::{RawObject, Timestamp};
 
 use super::{Result, Store, Write};
 
@@ -24,7 +23,7 @@ pub struct User {
     #[sqlx(json(nullable))]
     pub privacy_settings: Option<PrivacySettings>,
     #[sqlx(json)]
-    pub custom: Map<String, Value>,
+    pub custom: RawObject,
     pub banned: bool,
     pub shadow_banned: bool,
     pub ban_expires: Option<Timestamp>,
@@ -49,7 +48,7 @@ impl User {
             teams_role: None,
             invisible: false,
             privacy_settings: None,
-            custom: Map::new(),
+            custom: RawObject::default(),
             banned: false,
             shadow_banned: false,
             ban_expires: None,

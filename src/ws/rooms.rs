@@ -13,7 +13,8 @@ use axum::http::Uri;
 use axum::http::request::Parts;
 use axum::response::Response;
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 use wire::Cid;
 
 pub use dialect::RoomsDialect;
@@ -190,6 +191,6 @@ fn error_frame(error: &Error) -> Bytes {
     text_frame(&json!({"type": "error", "code": code, "detail": error.message}))
 }
 
-fn text_frame(frame: &Value) -> Bytes {
-    frame::text(frame.to_string().as_bytes())
+fn text_frame(frame: &impl Serialize) -> Bytes {
+    frame::text(&serde_json::to_vec(frame).unwrap_or_default())
 }

@@ -1,7 +1,7 @@
 //! What broke the server once, or would: every test here failed on the code that it was written against.
 //!
 //! A file per question: who is it (identity, rooms), whose name is it (names), what may it still (rights; held, if it has waited; removed, if it was put out; unseen, if it is shown to nobody), when
-//! does it no longer hear (doors), what does one request cost (bounds, sizes, answers, uploads), how much of the node is one asker's
+//! does it no longer hear (doors), what does one request cost (bounds, sizes, answers, uploads, memory), how much of the node is one asker's
 //! (shares), what if there are very many (crowds), what if it stops half-way, who waits for whom (lanes, locks), what if it is said twice, what if Redis stands still,
 //! is somebody here (presence), which rule does it go round.
 
@@ -16,6 +16,7 @@ mod held;
 mod identity;
 mod lanes;
 mod locks;
+mod memory;
 mod names;
 mod presence;
 mod redis_away;

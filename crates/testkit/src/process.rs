@@ -87,6 +87,17 @@ impl Process {
         self.child.kill().await.expect("a child");
     }
 
+    /// The most memory that the process has had, in bytes.
+    ///
+    /// # Panics
+    /// It has ended, or this is not Linux.
+    pub fn memory_peak(&self) -> u64 {
+        let pid = self.child.id().expect("a running child");
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux");
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        peak.and_then(|kilobytes| kilobytes.trim().parse::<u64>().ok()).expect("a number of kilobytes") * 1024
+    }
+
     /// SIGTERM, and the end of the process: did it end well?
     ///
     /// # Panics

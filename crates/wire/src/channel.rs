@@ -12,7 +12,7 @@ use crate::member::{Member, MemberRequest};
 use crate::message::{Message, MessagePage, MessageRequest};
 use crate::read::Read;
 use crate::user::{User, UserRequest};
-use crate::{Cid, Custom, Timestamp, lenient};
+use crate::{Cid, Custom, RawObject, Timestamp, lenient};
 
 /// A slash command that a channel offers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -143,7 +143,7 @@ pub struct Channel {
     #[serde(flatten)]
     pub viewer: Option<ChannelForViewer>,
     #[serde(flatten)]
-    pub custom: Custom,
+    pub custom: RawObject,
 }
 
 /// The part of a channel that depends on who looks. Never in an event for many.

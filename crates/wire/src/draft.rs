@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use crate::channel::Channel;
 use crate::message::{Message, MessageRequest, MessageType};
 use crate::user::{User, UserRequest};
-use crate::{Cid, Custom, Timestamp, lenient};
+use crate::{Cid, RawList, RawObject, Timestamp, lenient};
 
 /// A draft as its author sees it (`DraftResponse`). Nobody else does.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -47,14 +47,14 @@ pub struct DraftMessage {
     pub quoted_message_id: Option<String>,
     pub silent: bool,
     #[schema(value_type = Vec<Object>)]
-    pub attachments: Vec<Value>,
+    pub attachments: RawList,
     pub mentioned_users: Vec<Arc<User>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub html: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mml: Option<String>,
     #[serde(flatten)]
-    pub custom: Custom,
+    pub custom: RawObject,
 }
 
 /// `POST /channels/{type}/{id}/draft`.

@@ -13,7 +13,7 @@ use crate::message::Message;
 use crate::reaction::Reaction;
 use crate::thread::Thread;
 use crate::user::{FullUser, UnreadTotals, User, UserRequest};
-use crate::{Cid, Custom, Timestamp, lenient};
+use crate::{Cid, Custom, RawObject, Timestamp, lenient};
 
 /// An event as it is sent (`WSEvent`): a type, a time, and what the type carries.
 ///
@@ -63,7 +63,7 @@ pub struct Event {
     #[serde(flatten)]
     pub unread: Option<UnreadTotals>,
     #[serde(flatten)]
-    pub custom: Custom,
+    pub custom: RawObject,
 }
 
 /// Where an event of a channel happened.
@@ -136,7 +136,7 @@ impl Event {
             me: None,
             read: None,
             unread: None,
-            custom: Custom::default(),
+            custom: RawObject::default(),
         }
     }
 }

@@ -7,7 +7,7 @@
 //! - a request type takes what clients send, so a missing key, `null` and the PHP client's `[]` for `{}` are one thing
 //!   (`lenient`), unknown keys are ignored or kept as custom data, and ids may come as an id or as a whole object;
 //! - a response type always carries the keys that clients rely on (lists `[]`, maps `{}`), and leaves the optional ones out;
-//! - custom data is flattened into its parent, as v1 clients expect.
+//! - custom data is flattened into its parent, as v1 clients expect; in responses it is text (`raw`).
 
 pub mod app;
 pub mod channel;
@@ -18,6 +18,7 @@ mod lenient;
 pub mod member;
 pub mod message;
 pub mod push;
+mod raw;
 pub mod reaction;
 pub mod read;
 pub mod thread;
@@ -27,4 +28,5 @@ pub mod user;
 pub use cid::Cid;
 pub use event::Event;
 pub use lenient::Custom;
+pub use raw::{RawList, RawObject};
 pub use timestamp::Timestamp;

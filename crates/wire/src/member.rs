@@ -7,7 +7,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::user::{User, UserRequest};
-use crate::{Custom, Timestamp, lenient};
+use crate::{Custom, RawObject, Timestamp, lenient};
 
 /// A membership as it is shown (`ChannelMemberResponse`).
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -39,7 +39,7 @@ pub struct Member {
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     #[serde(flatten)]
-    pub custom: Custom,
+    pub custom: RawObject,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the shape that serde asks for")]

@@ -11,7 +11,7 @@ use crate::channel::Channel;
 use crate::member::MemberInMessage;
 use crate::reaction::{Reaction, ReactionSummary};
 use crate::user::{User, UserRequest};
-use crate::{Cid, Custom, Timestamp, lenient};
+use crate::{Cid, Custom, RawList, RawObject, Timestamp, lenient};
 
 /// What kind of message it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
@@ -63,7 +63,7 @@ pub struct Message {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub member: Option<MemberInMessage>,
     #[schema(value_type = Vec<Object>)]
-    pub attachments: Vec<Value>,
+    pub attachments: RawList,
     #[serde(flatten)]
     pub reactions: ReactionSummary,
     pub own_reactions: Vec<Reaction>,
@@ -108,7 +108,7 @@ pub struct Message {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<Timestamp>,
     #[serde(flatten)]
-    pub custom: Custom,
+    pub custom: RawObject,
 }
 
 /// Keys of a message that custom data cannot take.

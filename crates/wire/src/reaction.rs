@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::message::Message;
 use crate::user::{User, UserRequest};
-use crate::{Custom, Timestamp, lenient};
+use crate::{Custom, RawObject, Timestamp, lenient};
 
 /// One user's reaction of one type to one message.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -23,7 +23,7 @@ pub struct Reaction {
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     #[serde(flatten)]
-    pub custom: Custom,
+    pub custom: RawObject,
 }
 
 /// All reactions of one type to a message, in numbers.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use crate::lenient;
-use crate::{Custom, Timestamp};
+use crate::{Custom, RawObject, Timestamp};
 
 /// Whether a user lets others see one kind of sign of life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -62,7 +62,7 @@ pub struct User {
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     #[serde(flatten)]
-    pub custom: Custom,
+    pub custom: RawObject,
 }
 
 /// A mute of one user by another.

@@ -138,8 +138,7 @@ async fn rejoin(ctx: &Ctx, caller: &Caller, channel: Arc<LoadedChannel>, refusal
 
 /// What a request says about a channel, checked.
 pub(super) fn new_channel(cid: &Cid, created_by: String, data: ChannelRequest) -> Result<NewChannel> {
-    let custom = data.custom.without(CHANNEL_KEYS).0;
-    custom::check(&custom, limits::CUSTOM_BYTES_MAX, "channel")?;
+    let custom = custom::checked(&data.custom.without(CHANNEL_KEYS).0, limits::CUSTOM_BYTES_MAX, "channel")?;
     let cooldown = data.cooldown.unwrap_or(0);
     if !(0..=limits::COOLDOWN_SECONDS_MAX).contains(&cooldown) {
         return Err(Error::input(format!("cooldown must be 0 to {} seconds", limits::COOLDOWN_SECONDS_MAX)));
@@ -153,7 +152,7 @@ pub(super) fn new_channel(cid: &Cid, created_by: String, data: ChannelRequest) -
         disabled: data.disabled.unwrap_or(false),
         cooldown: cooldown as i32,
         filter_tags: checked_tags(data.filter_tags)?,
-        config_overrides: data.config_overrides.map(|overrides| checked_overrides(overrides.0)).transpose()?.flatten(),
+        config_overrides: data.config_overrides.map(|overrides| checked_overrides(&overrides.0)).transpose()?.flatten(),
     })
 }
 

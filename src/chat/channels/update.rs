@@ -263,8 +263,7 @@ fn roles(requests: Vec<MemberRequest>, role: Option<&str>) -> Result<Vec<(String
 
 /// The whole data anew: what the request leaves out is gone. Settings that it does not name stay.
 fn replace(row: &mut Channel, data: ChannelRequest, from_server: bool) -> Result<()> {
-    row.custom = data.custom.without(CHANNEL_KEYS).0;
-    custom::check(&row.custom, limits::CUSTOM_BYTES_MAX, "channel")?;
+    row.custom = custom::checked(&data.custom.without(CHANNEL_KEYS).0, limits::CUSTOM_BYTES_MAX, "channel")?;
     row.frozen = data.frozen.unwrap_or(row.frozen);
     if let Some(cooldown) = data.cooldown {
         row.cooldown = checked_cooldown(cooldown)?;
@@ -275,7 +274,7 @@ fn replace(row: &mut Channel, data: ChannelRequest, from_server: bool) -> Result
     if from_server {
         row.disabled = data.disabled.unwrap_or(row.disabled);
         if let Some(overrides) = data.config_overrides {
-            row.config_overrides = checked_overrides(overrides.0)?;
+            row.config_overrides = checked_overrides(&overrides.0)?;
         }
     }
     Ok(())
@@ -283,6 +282,7 @@ fn replace(row: &mut Channel, data: ChannelRequest, from_server: bool) -> Result
 
 fn patch(row: &mut Channel, set: Map<String, Value>, unset: &[String], from_server: bool) -> Result<()> {
     custom::check_keys(&set, unset)?;
+    let mut custom = row.custom.parse()?;
     for (key, value) in set {
         let wrong = || Error::input(format!("set.{key} is of the wrong kind")).field(&key, "wrong kind");
         match key.as_str() {
@@ -295,7 +295,7 @@ fn patch(row: &mut Channel, set: Map<String, Value>, unset: &[String], from_serv
             }
             "config_overrides" if from_server => {
                 row.config_overrides = match value {
-                    Value::Object(overrides) => checked_overrides(overrides)?,
+                    Value::Object(overrides) => checked_overrides(&overrides)?,
                     Value::Null => None,
                     Value::Array(list) if list.is_empty() => None,
                     _ => return Err(wrong()),
@@ -304,7 +304,7 @@ fn patch(row: &mut Channel, set: Map<String, Value>, unset: &[String], from_serv
             key if is_reserved(key) => {
                 return Err(Error::input(format!("{key} cannot be set")).field(key, "cannot be set"));
             }
-            key => custom::set(&mut row.custom, key, value)?,
+            key => custom::set(&mut custom, key, value)?,
         }
     }
     for key in unset {
@@ -318,10 +318,11 @@ fn patch(row: &mut Channel, set: Map<String, Value>, unset: &[String], from_serv
             key if is_reserved(key) => {
                 return Err(Error::input(format!("{key} cannot be unset")).field(key, "cannot be unset"));
             }
-            key => custom::unset(&mut row.custom, key)?,
+            key => custom::unset(&mut custom, key)?,
         }
     }
-    custom::check(&row.custom, limits::CUSTOM_BYTES_MAX, "channel")
+    row.custom = custom::checked(&custom, limits::CUSTOM_BYTES_MAX, "channel")?;
+    Ok(())
 }
 
 fn is_reserved(key: &str) -> bool {

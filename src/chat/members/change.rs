@@ -3,9 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
-use wire::Timestamp;
 use wire::member::MemberRequest;
+use wire::{RawObject, Timestamp};
 
 use crate::access::caches::LoadedChannel;
 use crate::access::caller::check_user_id;
@@ -28,7 +27,7 @@ pub const MODERATOR_ROLE: &str = "channel_moderator";
 pub struct NewMember {
     pub user_id: String,
     channel_role: Option<String>,
-    custom: Map<String, Value>,
+    custom: RawObject,
     invite: Option<&'static str>,
 }
 
@@ -60,9 +59,10 @@ impl NewMember {
             }
             let is_own = caller.is_server() || caller.user_id() == Some(&user_id);
             let most = if is_own { limits::CUSTOM_BYTES_MAX } else { limits::OTHERS_CUSTOM_BYTES_MAX };
-            custom::check(&custom.0, most, if is_own { "member" } else { "member who is somebody else" })?;
+            let custom =
+                custom::checked(&custom.0, most, if is_own { "member" } else { "member who is somebody else" })?;
             let channel_role = channel_role.filter(|_| caller.is_server());
-            Ok(Self { user_id, channel_role, custom: custom.0, invite })
+            Ok(Self { user_id, channel_role, custom, invite })
         };
         requests.into_iter().map(member).collect()
     }

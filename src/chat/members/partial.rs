@@ -47,7 +47,8 @@ pub async fn update_member_partial(
     let mut write = lock(ctx, &access, [user_id.to_owned()]).await?.ok_or_else(missing)?;
     let mut member = write.members(&[user_id.to_owned()]).await?.pop().ok_or_else(missing)?;
     let now = write.now();
-    let before = custom::json_bytes(&member.custom)?;
+    let before = member.custom.as_str().len();
+    let mut custom = member.custom.parse()?;
     for (key, value) in request.set.0 {
         let on =
             |value: &Value| value.as_bool().ok_or_else(|| Error::input(format!("set.{key} must be true or false")));
@@ -57,7 +58,7 @@ pub async fn update_member_partial(
             key if is_reserved(key) => {
                 return Err(Error::input(format!("{key} cannot be set")).field(key, "cannot be set"));
             }
-            key => custom::set(&mut member.custom, key, value)?,
+            key => custom::set(&mut custom, key, value)?,
         }
     }
     for key in &request.unset {
@@ -67,12 +68,12 @@ pub async fn update_member_partial(
             key if is_reserved(key) => {
                 return Err(Error::input(format!("{key} cannot be unset")).field(key, "cannot be unset"));
             }
-            key => custom::unset(&mut member.custom, key)?,
+            key => custom::unset(&mut custom, key)?,
         }
     }
-    custom::check(&member.custom, limits::CUSTOM_BYTES_MAX, "member")?;
+    member.custom = custom::checked(&custom, limits::CUSTOM_BYTES_MAX, "member")?;
     let most = before.max(limits::OTHERS_CUSTOM_BYTES_MAX);
-    if !is_own && !caller.is_server() && custom::json_bytes(&member.custom)? > most {
+    if !is_own && !caller.is_server() && member.custom.as_str().len() > most {
         return Err(Error::input(format!(
             "custom data of somebody else's membership may have {} bytes where a client writes it",
             limits::OTHERS_CUSTOM_BYTES_MAX

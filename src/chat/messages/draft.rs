@@ -1,8 +1,8 @@
 //! A message as its author wants it, checked by itself: before any channel, role or row is looked at.
 
-use serde_json::Value;
-use wire::Timestamp;
+use serde_json::{Map, Value};
 use wire::message::{MESSAGE_KEYS, MessageRequest, MessageType, UserReference};
+use wire::{RawList, Timestamp};
 
 use crate::access::caller::check_user_id;
 use crate::chat::custom;
@@ -61,7 +61,8 @@ impl Draft {
         };
         let text = checked_text(request.text.unwrap_or_default(), text_chars_max)?;
         let custom = request.custom.without(MESSAGE_KEYS).0;
-        custom::check(&custom, limits::CUSTOM_BYTES_MAX, "message")?;
+        check_values(&request.attachments, &custom)?;
+        let custom = custom::checked(&custom, limits::CUSTOM_BYTES_MAX, "message")?;
         let given = |text: Option<String>| text.filter(|text| from_server && !text.is_empty() && !text.contains('\0'));
         let draft = Self {
             id,
@@ -74,7 +75,7 @@ impl Draft {
             pinned: request.pinned,
             pin_expires: request.pin_expires,
             data: MessageData {
-                attachments: checked_attachments(request.attachments)?,
+                attachments: checked_attachments(&request.attachments)?,
                 mentioned_users: checked_mentions(request.mentioned_users)?,
                 mentioned_channel: request.mentioned_channel,
                 mentioned_here: request.mentioned_here,
@@ -121,21 +122,29 @@ pub fn checked_id(id: String) -> Result<String> {
     Ok(id)
 }
 
-/// Is what the author puts into a message small enough, all of it together, for the events that will carry it?
+/// Are there few enough values in what a message is to hold?
 ///
 /// # Errors
-/// Code 20; too many values (code 4).
-pub fn check_size(text: &str, data: &MessageData) -> Result<()> {
-    // A character of text has at most six bytes of JSON: most messages need not be measured.
-    if text.len() <= limits::MESSAGE_BYTES_MAX / 6 && data.is_empty() {
-        return Ok(());
-    }
-    let values = data.attachments.iter().chain(data.custom.values()).map(custom::values).sum::<usize>();
+/// There are too many.
+pub fn check_values(attachments: &[Value], custom: &Map<String, Value>) -> Result<()> {
+    let values = attachments.iter().chain(custom.values()).map(custom::values).sum::<usize>();
     if values > limits::MESSAGE_VALUES_MAX {
         return Err(Error::input(format!(
             "the attachments and custom data of a message may have {} values, these have {values}",
             limits::MESSAGE_VALUES_MAX
         )));
+    }
+    Ok(())
+}
+
+/// Is what the author puts into a message small enough, all of it together, for the events that will carry it?
+///
+/// # Errors
+/// Code 20.
+pub fn check_size(text: &str, data: &MessageData) -> Result<()> {
+    // A character of text has at most six bytes of JSON: most messages need not be measured.
+    if text.len() <= limits::MESSAGE_BYTES_MAX / 6 && data.is_empty() {
+        return Ok(());
     }
     if custom::json_bytes(&text)? + custom::json_bytes(data)? > limits::MESSAGE_BYTES_MAX {
         return Err(Error::new(
@@ -167,7 +176,7 @@ pub fn checked_text(text: String, chars_max: i64) -> Result<String> {
 
 /// # Errors
 /// Too many attachments, or something that is no object.
-pub fn checked_attachments(attachments: Vec<Value>) -> Result<Vec<Value>> {
+pub fn checked_attachments(attachments: &[Value]) -> Result<RawList> {
     if attachments.len() > limits::ATTACHMENTS_MAX {
         return Err(Error::input(format!("a message may have {} attachments", limits::ATTACHMENTS_MAX)));
     }
@@ -177,7 +186,7 @@ pub fn checked_attachments(attachments: Vec<Value>) -> Result<Vec<Value>> {
     if attachments.iter().any(custom::has_nul) {
         return Err(Error::input("an attachment contains a NUL"));
     }
-    Ok(attachments)
+    Ok(RawList::new(attachments)?)
 }
 
 /// # Errors
@@ -279,7 +288,7 @@ mod tests {
     #[test]
     fn many_small_values_are_no_message() {
         let with = |attachment: Value| parse(json!({"text": "x", "attachments": vec![attachment; 30]}));
-        let fields: serde_json::Map<_, _> = (0..60).map(|n| (format!("f{n}"), n.into())).collect();
+        let fields: Map<_, _> = (0..60).map(|n| (format!("f{n}"), n.into())).collect();
         assert!(with(fields.into()).is_ok());
         assert_eq!(with(json!({"type": "x", "a": vec![0; 490]})).unwrap_err().kind, Kind::Input);
         assert_eq!(with(json!({"type": "x", "a": vec![json!([]); 70]})).unwrap_err().kind, Kind::Input);

@@ -98,7 +98,7 @@ pub fn check_content(access: &ChannelAccess, text: &str, data: &MessageData) -> 
         access.require(Action::CreateMention)?;
     }
     // Most may: what there is to be found is looked for only where somebody may not.
-    if !access.allows(Action::AddLinks) && has_link(text, data) {
+    if !access.allows(Action::AddLinks) && has_link(text, data)? {
         access.require(Action::AddLinks)?;
     }
     Ok(())
@@ -108,7 +108,7 @@ pub fn check_content(access: &ChannelAccess, text: &str, data: &MessageData) -> 
 const LINKS_OF_ATTACHMENTS: &[&str] = &["title_link", "og_scrape_url", "author_link"];
 
 /// Is there a link in it, as text or as what the text becomes when it is shown?
-fn has_link(text: &str, data: &MessageData) -> bool {
+fn has_link(text: &str, data: &MessageData) -> Result<bool> {
     let is_link = |text: &str| {
         let text = text.to_lowercase();
         ["http://", "https://", "www."].iter().any(|start| text.contains(start))
@@ -119,10 +119,10 @@ fn has_link(text: &str, data: &MessageData) -> bool {
         LINKS_OF_ATTACHMENTS.iter().any(|key| attachment[key].as_str().is_some_and(|link| !link.is_empty()))
             || texts.iter().filter_map(|key| attachment[key].as_str()).any(is_link)
     };
-    is_link(text)
+    Ok(is_link(text)
         || shows_link(&html::render(text))
         || data.html.as_deref().is_some_and(shows_link)
-        || data.attachments.iter().any(of_attachment)
+        || data.attachments.parse()?.iter().any(of_attachment))
 }
 
 /// Must the caller wait between messages here?

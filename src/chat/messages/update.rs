@@ -1,8 +1,8 @@
 //! Changing a message: whole (`POST`) or in part (`PUT`). Pinning is a change of two keys with a permission of its own.
 
 use serde_json::{Map, Value};
-use wire::Timestamp;
 use wire::message::{MESSAGE_KEYS, Message as Shown, MessageRequest, UpdateMessagePartialRequest, UserReference};
+use wire::{RawList, Timestamp};
 
 use super::draft::{self, Draft};
 use super::send::quoted_message;
@@ -77,8 +77,10 @@ pub async fn update_message_partial(
     let from_server = caller.is_server();
     change(ctx, caller, &access, &row, |message, now, pinned_by| {
         let mut data = message.data.take().unwrap_or_default();
-        apply(message, &mut data, set, &request.unset, text_chars_max, from_server, now, pinned_by)?;
-        custom::check(&data.custom, limits::CUSTOM_BYTES_MAX, "message")?;
+        let mut custom = data.custom.parse()?;
+        apply(message, &mut data, &mut custom, set, &request.unset, text_chars_max, from_server, now, pinned_by)?;
+        draft::check_values(&data.attachments.parse()?, &custom)?;
+        data.custom = custom::checked(&custom, limits::CUSTOM_BYTES_MAX, "message")?;
         draft::check_size(&message.text, &data)?;
         if more {
             policy::check_content(&access, &message.text, &data)?;
@@ -160,6 +162,7 @@ fn pin(message: &mut Message, pinned: bool, expires: Option<Timestamp>, now: Tim
 fn apply(
     message: &mut Message,
     data: &mut MessageData,
+    custom: &mut Map<String, Value>,
     set: Map<String, Value>,
     unset: &[String],
     text_chars_max: i64,
@@ -178,7 +181,7 @@ fn apply(
             "text" => {
                 message.text = draft::checked_text(value.as_str().ok_or_else(|| wrong(&key))?.into(), text_chars_max)?;
             }
-            "attachments" => data.attachments = draft::checked_attachments(list(value).ok_or_else(|| wrong(&key))?)?,
+            "attachments" => data.attachments = draft::checked_attachments(&list(value).ok_or_else(|| wrong(&key))?)?,
             "mentioned_users" => {
                 let mentions: Vec<UserReference> = serde_json::from_value(value).map_err(|_| wrong(&key))?;
                 data.mentioned_users = draft::checked_mentions(mentions)?;
@@ -196,13 +199,13 @@ fn apply(
             key if is_reserved(key) => {
                 return Err(Error::input(format!("{key} cannot be set")).field(key, "cannot be set"));
             }
-            key => custom::set(&mut data.custom, key, value)?,
+            key => custom::set(custom, key, value)?,
         }
     }
     for key in unset {
         match key.as_str() {
             "text" => message.text.clear(),
-            "attachments" => data.attachments.clear(),
+            "attachments" => data.attachments = RawList::default(),
             "mentioned_users" => data.mentioned_users.clear(),
             "quoted_message_id" => message.quoted_id = None,
             "pinned" => pin(message, false, None, now, changed_by),
@@ -210,7 +213,7 @@ fn apply(
             key if is_reserved(key) => {
                 return Err(Error::input(format!("{key} cannot be unset")).field(key, "cannot be unset"));
             }
-            key => custom::unset(&mut data.custom, key)?,
+            key => custom::unset(custom, key)?,
         }
     }
     Ok(())

@@ -2,7 +2,6 @@
 //! service worker can show as they are.
 
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::access::caches::LoadedChannel;
 use crate::limits;
@@ -61,7 +60,7 @@ pub fn payload(
 fn title(message: &Message, channel: &LoadedChannel, author: Option<&User>) -> String {
     let author = author.and_then(|author| author.name.as_deref()).filter(|name| !name.is_empty());
     let author = author.unwrap_or(&message.user_id);
-    let title = match channel.row.custom.get("name").and_then(Value::as_str) {
+    let title = match channel.row.custom.get::<String>("name") {
         Some(name) if !name.is_empty() => format!("{author} · {name}"),
         _ => author.to_owned(),
     };
@@ -69,9 +68,9 @@ fn title(message: &Message, channel: &LoadedChannel, author: Option<&User>) -> S
 }
 
 fn text_of(message: &Message) -> &str {
-    match (message.text.trim(), message.data().attachments.len()) {
-        ("", 0) => "New message",
-        ("", 1) => "Attachment",
+    match (message.text.trim(), &message.data().attachments) {
+        ("", none) if none.is_empty() => "New message",
+        ("", some) if some.len() == 1 => "Attachment",
         ("", _) => "Attachments",
         (text, _) => text,
     }

@@ -3,8 +3,8 @@
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use wire::Timestamp;
 use wire::push::{PushSubscription, RegisterSubscriptionsRequest};
+use wire::{RawObject, Timestamp};
 
 use crate::access::Caller;
 use crate::chat::render::People;
@@ -60,11 +60,9 @@ pub async fn subscribe(ctx: &Ctx, caller: &Caller, request: RegisterSubscription
 async fn tell_registered(ctx: &Ctx, user_id: &str, client_id: Option<&str>, platform: Option<&str>) -> Result<()> {
     let mut event = wire::Event::new("push.subscription.registered", ctx.clock.now());
     event.user = Some(People::for_event(ctx, [user_id.to_owned()]).await?.get(user_id));
-    for (name, value) in [("client_id", client_id), ("platform", platform)] {
-        if let Some(value) = value {
-            event.custom.0.insert(name.into(), value.into());
-        }
-    }
+    let named = [("client_id", client_id), ("platform", platform)].into_iter();
+    let named = named.filter_map(|(name, value)| Some((name.to_owned(), value?.into())));
+    event.custom = RawObject::new(&named.collect())?;
     ctx.announcer.tell(vec![Event::ephemeral(&event, None, Audience::user(user_id))?]).await;
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! Channels.
 
-use wire::Custom;
 use wire::channel::{Channel, ChannelForViewer};
 
 use super::People;
@@ -35,7 +34,7 @@ pub fn channel(
         filter_tags: row.filter_tags.clone(),
         config: Some(channel.config.clone()),
         viewer,
-        custom: Custom(row.custom.clone()),
+        custom: row.custom.clone(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Memberships.
 
+use wire::Timestamp;
 use wire::member::Member as Shown;
-use wire::{Custom, Timestamp};
 
 use super::People;
 use crate::access::caches::LoadedChannel;
@@ -36,6 +36,6 @@ pub fn member(row: &Member, channel: &LoadedChannel, people: &People, now: Times
         archived_at: row.archived_at,
         created_at: row.created_at,
         updated_at: row.updated_at,
-        custom: Custom(row.custom.clone()),
+        custom: row.custom.clone(),
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use wire::member::MemberInMessage;
 use wire::message::{Message as Shown, MessageType};
 use wire::reaction::{Reaction as ShownReaction, ReactionBy, ReactionGroup, ReactionSummary};
-use wire::{Cid, Custom, Timestamp};
+use wire::{Cid, RawList, RawObject, Timestamp};
 
 use super::{People, html, weight};
 use crate::access::Caller;
@@ -46,7 +46,7 @@ pub fn message(row: &Message, cid: &Cid, people: &People, around: Around<'_>, no
         cid: cid.clone(),
         user: people.get(&row.user_id),
         member: around.member,
-        attachments: if deleted { Vec::new() } else { data.attachments.clone() },
+        attachments: if deleted { RawList::default() } else { data.attachments.clone() },
         reactions: row.reactions.as_ref().map(|aggregates| summary(aggregates, people)).unwrap_or_default(),
         own_reactions: around.own_reactions.iter().map(|reaction| self::reaction(reaction, people)).collect(),
         parent_id: row.parent_id.clone(),
@@ -78,7 +78,7 @@ pub fn message(row: &Message, cid: &Cid, people: &People, around: Around<'_>, no
         updated_at: row.updated_at,
         message_text_updated_at: row.text_updated_at,
         deleted_at: row.deleted_at,
-        custom: if deleted { Custom::default() } else { Custom(data.custom.clone()) },
+        custom: if deleted { RawObject::default() } else { data.custom.clone() },
     }
 }
 
@@ -105,7 +105,7 @@ pub fn reaction(row: &Reaction, people: &People) -> ShownReaction {
         score: row.score,
         created_at: row.created_at,
         updated_at: row.updated_at,
-        custom: Custom(row.custom.clone()),
+        custom: row.custom.clone(),
     }
 }
 
@@ -292,4 +292,51 @@ pub async fn one(ctx: &Ctx, row: &Message, cid: &Cid, options: Options<'_>) -> R
     let cids = HashMap::from([(row.channel_id, cid.clone())]);
     let mut shown = messages(ctx, std::slice::from_ref(row), &cids, options).await?;
     Ok(shown.remove(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_clients_made_up_is_shown_as_it_was_read() {
+        let made_up = r#"{"attachments": [{"a": [1, {}]}], "custom": {"b": {"c": 1e2}}}"#;
+        let mut row = Message {
+            channel_id: 1,
+            seq: 1,
+            id: "message".into(),
+            user_id: "ada".into(),
+            kind: "regular".into(),
+            text: String::new(),
+            parent_id: None,
+            show_in_channel: false,
+            quoted_id: None,
+            silent: false,
+            shadowed: false,
+            counts: true,
+            counted: 1,
+            data: Some(serde_json::from_str(made_up).unwrap()),
+            reactions: None,
+            reply_count: 0,
+            deleted_reply_count: 0,
+            participants: Vec::new(),
+            pinned_at: None,
+            pinned_by: None,
+            pin_expires: None,
+            created_at: Timestamp::from_micros(0),
+            updated_at: Timestamp::from_micros(0),
+            text_updated_at: None,
+            deleted_at: None,
+        };
+        let cid: Cid = "messaging:room".parse().unwrap();
+        let show = |row: &Message| message(row, &cid, &People::default(), Around::default(), row.created_at);
+        let (shown, data) = (show(&row), row.data.clone().unwrap());
+        assert_eq!(shown.attachments.as_str(), r#"[{"a":[1,{}]}]"#);
+        assert_eq!(shown.attachments.as_str().as_ptr(), data.attachments.as_str().as_ptr(), "one text, not two");
+        assert_eq!(shown.custom.as_str().as_ptr(), data.custom.as_str().as_ptr());
+        assert!(serde_json::to_string(&shown).unwrap().ends_with(r#","b":{"c":1e2}}"#));
+        row.deleted_at = Some(row.created_at);
+        let deleted = show(&row);
+        assert!(deleted.attachments.is_empty() && deleted.custom.is_empty());
+    }
 }

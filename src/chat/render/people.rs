@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use wire::{Custom, Timestamp};
+use wire::{RawObject, Timestamp};
 
 use super::{users, weight};
 use crate::ctx::Ctx;
@@ -128,7 +128,7 @@ fn times_of(ids: impl IntoIterator<Item = String>) -> HashMap<String, usize> {
 fn plain(user: &mut wire::user::User) {
     user.teams = Vec::new();
     user.teams_role = None;
-    user.custom = Custom::default();
+    user.custom = RawObject::default();
 }
 
 /// The user's id, and the keys that clients rely on.

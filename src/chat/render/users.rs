@@ -1,7 +1,5 @@
 //! Users.
 
-use wire::Custom;
-
 use crate::store::users::User;
 
 /// A user as everybody sees it. Who wishes to be invisible looks offline.
@@ -27,6 +25,6 @@ pub fn public(row: &User, online: bool) -> wire::user::User {
         revoke_tokens_issued_before: row.revoke_tokens_issued_before,
         created_at: row.created_at,
         updated_at: row.updated_at,
-        custom: Custom(row.custom.clone()),
+        custom: row.custom.clone(),
     }
 }

@@ -1,8 +1,8 @@
 //! "Somebody edits": when a user last changed a draft and the rest of the composer, for those who are in the same room.
 
 use serde_json::{Map, Value, json};
+use wire::Cid;
 use wire::event::ChannelFields;
-use wire::{Cid, Custom};
 
 use super::enter::enter;
 use crate::access::{Action, Caller, ChannelAccess};
@@ -33,7 +33,7 @@ pub async fn tell_editing(ctx: &Ctx, caller: &Caller, room: Option<&Cid>, state:
     fields.insert("draft_update".into(), json!(state.draft_update));
     fields.insert("state_update".into(), json!(state.state_update));
     fields.extend(state.cursor.map(|cursor| ("cursor".into(), cursor)));
-    custom::check(&fields, limits::CUSTOM_BYTES_MAX, "editing state")?;
+    let fields = custom::checked(&fields, limits::CUSTOM_BYTES_MAX, "editing state")?;
     let keys = if let Some(cid) = room {
         vec![enter(ctx, caller, cid).await?.row.id]
     } else {
@@ -55,7 +55,7 @@ pub async fn tell_editing(ctx: &Ctx, caller: &Caller, room: Option<&Cid>, state:
         let mut event = wire::Event::new("editing.state", ctx.clock.now());
         event.channel_fields = Some(ChannelFields::new(&channel.row.cid, channel.row.team.as_deref()));
         event.user = Some(person.clone());
-        event.custom = Custom(fields.clone());
+        event.custom = fields.clone();
         events.push(Event::ephemeral(&event, Some(key), policy::audience(&access, caller, ctx.clock.now()))?);
     }
     ctx.announcer.tell(events).await;

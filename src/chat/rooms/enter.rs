@@ -61,7 +61,7 @@ async fn join(ctx: &Ctx, caller: &Caller, cid: &Cid) -> Result<Arc<LoadedChannel
     let refused = || Error::not_allowed(format!("{cid} is not open to you"));
     let channel = access::find_channel(ctx, cid).await?.ok_or_else(refused)?;
     // Whose a channel is that is named by its members, its name says.
-    let is_open = channel.row.custom.get(OPEN) == Some(&true.into()) && !cid.is_distinct();
+    let is_open = channel.row.custom.get(OPEN) == Some(true) && !cid.is_distinct();
     if !is_open {
         return Err(refused());
     }

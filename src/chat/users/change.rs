@@ -27,8 +27,7 @@ pub enum Author {
 pub fn replace(row: &mut User, request: UserRequest, author: Author) -> Result<()> {
     row.name = checked_name(request.name)?;
     row.image = checked_name(request.image)?;
-    row.custom = request.custom.without(USER_KEYS).0;
-    custom::check(&row.custom, limits::CUSTOM_BYTES_MAX, "user")?;
+    row.custom = custom::checked(&request.custom.without(USER_KEYS).0, limits::CUSTOM_BYTES_MAX, "user")?;
     if let Some(role) = request.role.filter(|role| !role.is_empty()) {
         set_role(row, role, author)?;
     }
@@ -55,7 +54,7 @@ pub fn replace(row: &mut User, request: UserRequest, author: Author) -> Result<(
 /// # Errors
 /// As [`replace`].
 pub fn merge(row: &mut User, request: UserRequest) -> Result<()> {
-    let mut custom = row.custom.clone();
+    let mut custom = row.custom.parse()?;
     custom.extend(request.custom.clone().without(USER_KEYS).0);
     let merged = UserRequest {
         name: request.name.or(row.name.clone()),
@@ -72,6 +71,7 @@ pub fn merge(row: &mut User, request: UserRequest) -> Result<()> {
 /// As [`replace`], and keys that cannot be set.
 pub fn patch(row: &mut User, set: Map<String, Value>, unset: &[String], author: Author) -> Result<()> {
     custom::check_keys(&set, unset)?;
+    let mut data = row.custom.parse()?;
     for (key, value) in set {
         let wrong = || Error::input(format!("set.{key} is of the wrong kind")).field(&key, "wrong kind");
         let text = |value: Value| match value {
@@ -103,7 +103,7 @@ pub fn patch(row: &mut User, set: Map<String, Value>, unset: &[String], author: 
             key if is_reserved(key) => {
                 return Err(Error::input(format!("{key} cannot be set")).field(key, "cannot be set"));
             }
-            key => custom::set(&mut row.custom, key, value)?,
+            key => custom::set(&mut data, key, value)?,
         }
     }
     for key in unset {
@@ -118,10 +118,11 @@ pub fn patch(row: &mut User, set: Map<String, Value>, unset: &[String], author: 
             key if is_reserved(key) => {
                 return Err(Error::input(format!("{key} cannot be unset")).field(key, "cannot be unset"));
             }
-            key => custom::unset(&mut row.custom, key)?,
+            key => custom::unset(&mut data, key)?,
         }
     }
-    custom::check(&row.custom, limits::CUSTOM_BYTES_MAX, "user")
+    row.custom = custom::checked(&data, limits::CUSTOM_BYTES_MAX, "user")?;
+    Ok(())
 }
 
 fn is_reserved(key: &str) -> bool {
@@ -212,7 +213,7 @@ mod tests {
     fn ada() -> User {
         let mut user = User::new("ada", "user", Timestamp::from_micros(0));
         user.name = Some("Ada".into());
-        user.custom = json!({"city": "London", "tags": {"a": 1}}).as_object().unwrap().clone();
+        user.custom = serde_json::from_value(json!({"city": "London", "tags": {"a": 1}})).unwrap();
         user
     }
 
@@ -228,11 +229,11 @@ mod tests {
     fn replacing_takes_away_and_merging_does_not() {
         let mut user = ada();
         replace(&mut user, request(json!({"id": "ada", "color": "red"})), Author::Server).unwrap();
-        assert_eq!((user.name, Value::Object(user.custom)), (None, json!({"color": "red"})));
+        assert_eq!((user.name, json!(user.custom)), (None, json!({"color": "red"})));
         let mut user = ada();
         merge(&mut user, request(json!({"id": "ada", "color": "red"}))).unwrap();
         assert_eq!(user.name.as_deref(), Some("Ada"));
-        assert_eq!(Value::Object(user.custom), json!({"city": "London", "tags": {"a": 1}, "color": "red"}));
+        assert_eq!(json!(user.custom), json!({"city": "London", "tags": {"a": 1}, "color": "red"}));
         let mut user = ada();
         merge(&mut user, request(json!({"id": "ada"}))).unwrap();
         assert_eq!(user, ada());
@@ -257,7 +258,7 @@ mod tests {
         let mut user = ada();
         let set = json!({"name": "A", "tags.b": 2, "privacy_settings": {"typing_indicators": {"enabled": false}}});
         patch(&mut user, object(set), &["tags.a".into(), "city".into()], Author::Oneself).unwrap();
-        assert_eq!((user.name.as_deref(), Value::Object(user.custom.clone())), (Some("A"), json!({"tags": {"b": 2}})));
+        assert_eq!((user.name.as_deref(), json!(user.custom)), (Some("A"), json!({"tags": {"b": 2}})));
         let set = json!({"privacy_settings": {"read_receipts": {"enabled": false}}});
         patch(&mut user, object(set), &[], Author::Oneself).unwrap();
         let privacy = user.privacy_settings.unwrap();

@@ -16,7 +16,7 @@ use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::http::error::Envelope;
 use crate::http::reply::JsonBody;
-use crate::http::{error, router};
+use crate::http::{error, held, router};
 use crate::tasks::Panicked;
 use crate::{asker, limits, telemetry};
 
@@ -46,18 +46,19 @@ pub async fn observe(State(ctx): State<Arc<Ctx>>, mut request: Request, next: Ne
     request.extensions_mut().insert(facts.clone());
     let handled = async {
         if let Err(error) = check(&request) {
-            return error_response(error);
+            return (error_response(error), None);
         }
         let timeout = if operation.starts_with("Upload") { limits::UPLOAD_TIMEOUT } else { limits::REQUEST_TIMEOUT };
         // Dropped by whoever serves the connection when the client hangs up, and here when its time is over: what it has begun
         // is finished all the same.
-        match tokio::time::timeout(timeout, ctx.tasks.finish(asker::unknown(next.run(request)))).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(Panicked)) => error_response(Error::internal("the handler panicked")),
-            Err(_) => error_response(Error::new(Kind::Timeout, "the request took too long")),
+        let work = asker::unknown(async { (next.run(request).await, asker::take_unsent()) });
+        match tokio::time::timeout(timeout, ctx.tasks.finish(work)).await {
+            Ok(Ok(answered)) => answered,
+            Ok(Err(Panicked)) => (error_response(Error::internal("the handler panicked")), None),
+            Err(_) => (error_response(Error::new(Kind::Timeout, "the request took too long")), None),
         }
     };
-    let (response, queries) = telemetry::counting_queries(handled).await;
+    let ((response, turn), queries) = telemetry::counting_queries(handled).await;
     let elapsed = started.elapsed();
     let (mut response, failure) =
         complete(response, envelope, &method, operation, &format!("{:.2}ms", elapsed.as_secs_f64() * 1e3));
@@ -73,7 +74,10 @@ pub async fn observe(State(ctx): State<Arc<Ctx>>, mut request: Request, next: Ne
         add_limit(headers, limit, failure.as_ref(), ctx.clock.now().seconds());
     }
     record(&method, operation, &response, elapsed, queries, &request_id, failure.as_ref());
-    response
+    match turn {
+        Some(turn) => held::hold(response, turn),
+        None => response,
+    }
 }
 
 /// The client's own id for the request if it has a usable one.

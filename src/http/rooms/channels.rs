@@ -5,7 +5,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::Deserialize;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use wire::Cid;
 use wire::channel::{ChannelState, QueryChannelsRequest, TruncateChannelRequest};
@@ -28,22 +29,22 @@ use crate::http::extract::{Body, Params};
 use crate::limits;
 
 /// The caller's rooms, the most recently active first.
-pub async fn list(State(ctx): State<Arc<Ctx>>, auth: RoomAuth) -> Result<Json<Value>> {
-    Ok(Json(rooms_of(&ctx, &auth, json!({})).await?))
+pub async fn list(State(ctx): State<Arc<Ctx>>, auth: RoomAuth) -> Result<Response> {
+    Ok(Json(shape::rooms(&rooms_of(&ctx, &auth, json!({})).await?)).into_response())
 }
 
 /// Those of them that are not archived.
-pub async fn active(State(ctx): State<Arc<Ctx>>, auth: RoomAuth) -> Result<Json<Value>> {
-    Ok(Json(rooms_of(&ctx, &auth, json!({"archived": false})).await?))
+pub async fn active(State(ctx): State<Arc<Ctx>>, auth: RoomAuth) -> Result<Response> {
+    Ok(Json(shape::rooms(&rooms_of(&ctx, &auth, json!({"archived": false})).await?)).into_response())
 }
 
 /// Those of them that the caller has muted.
-pub async fn muted(State(ctx): State<Arc<Ctx>>, auth: RoomAuth) -> Result<Json<Value>> {
-    Ok(Json(rooms_of(&ctx, &auth, json!({"muted": true})).await?))
+pub async fn muted(State(ctx): State<Arc<Ctx>>, auth: RoomAuth) -> Result<Response> {
+    Ok(Json(shape::rooms(&rooms_of(&ctx, &auth, json!({"muted": true})).await?)).into_response())
 }
 
 /// The caller's rooms that fit, as many as one page holds.
-pub(super) async fn rooms_of(ctx: &Ctx, auth: &RoomAuth, mut filter: Value) -> Result<Value> {
+pub(super) async fn rooms_of(ctx: &Ctx, auth: &RoomAuth, mut filter: Value) -> Result<Vec<ChannelState>> {
     filter["type"] = ROOM_TYPE.into();
     filter["members"] = json!({"$in": [auth.user.id]});
     let request = QueryChannelsRequest {
@@ -52,8 +53,7 @@ pub(super) async fn rooms_of(ctx: &Ctx, auth: &RoomAuth, mut filter: Value) -> R
         state: Some(true),
         ..QueryChannelsRequest::default()
     };
-    let states = Box::pin(query::query_channels(ctx, &auth.caller, request)).await?;
-    Ok(states.iter().map(shape::room).collect())
+    Box::pin(query::query_channels(ctx, &auth.caller, request)).await
 }
 
 /// A room to be made.
@@ -69,21 +69,30 @@ pub async fn create(
     State(ctx): State<Arc<Ctx>>,
     auth: RoomAuth,
     Body(request): Body<NewRoom>,
-) -> Result<(StatusCode, Json<Value>)> {
+) -> Result<(StatusCode, Response)> {
     let cid = Cid::new(ROOM_TYPE, &crate::ids::message_id())?;
     make(&ctx, &auth.caller, &cid, request.name.as_deref(), !request.private).await?;
-    Ok((StatusCode::CREATED, Json(shape::room(&state_of(&ctx, &auth, &cid, limits::MESSAGE_LIMIT_DEFAULT).await?))))
+    Ok((StatusCode::CREATED, shown(&state_of(&ctx, &auth, &cid, limits::MESSAGE_LIMIT_DEFAULT).await?)))
 }
 
-pub async fn get(State(ctx): State<Arc<Ctx>>, auth: RoomAuth, room: Room) -> Result<Json<Value>> {
-    Ok(Json(shape::room(&state_of(&ctx, &auth, &room.cid, limits::MESSAGE_LIMIT_DEFAULT).await?)))
+pub async fn get(State(ctx): State<Arc<Ctx>>, auth: RoomAuth, room: Room) -> Result<Response> {
+    Ok(shown(&state_of(&ctx, &auth, &room.cid, limits::MESSAGE_LIMIT_DEFAULT).await?))
+}
+
+fn shown(state: &ChannelState) -> Response {
+    Json(shape::Room::from(state)).into_response()
 }
 
 /// Messages and members, in one call.
-pub async fn query_room(State(ctx): State<Arc<Ctx>>, auth: RoomAuth, room: Room) -> Result<Json<Value>> {
+pub async fn query_room(State(ctx): State<Arc<Ctx>>, auth: RoomAuth, room: Room) -> Result<Response> {
+    #[derive(Serialize)]
+    struct Found<'a> {
+        messages: Vec<shape::Shown<'a>>,
+        members: Vec<Value>,
+    }
     let state = state_of(&ctx, &auth, &room.cid, limits::MESSAGE_LIMIT_DEFAULT).await?;
-    let members: Vec<Value> = state.members.iter().map(shape::member).collect();
-    Ok(Json(json!({"messages": shape::messages(&state.messages), "members": members})))
+    let members = state.members.iter().map(shape::member).collect();
+    Ok(Json(Found { messages: shape::messages(&state.messages), members }).into_response())
 }
 
 /// A page of members, by id.
@@ -202,16 +211,21 @@ pub async fn cooldown(State(ctx): State<Arc<Ctx>>, auth: RoomAuth, room: Room) -
     Ok(Json(json!({"cooldown": channel.row.cooldown})))
 }
 
-pub async fn pinned(State(ctx): State<Arc<Ctx>>, auth: RoomAuth, room: Room) -> Result<Json<Value>> {
+pub async fn pinned(State(ctx): State<Arc<Ctx>>, auth: RoomAuth, room: Room) -> Result<Response> {
     let state = state_of(&ctx, &auth, &room.cid, 0).await?;
-    Ok(Json(shape::messages(&state.pinned_messages).into()))
+    Ok(Json(shape::messages(&state.pinned_messages)).into_response())
 }
 
 /// What a client needs after it was away.
-pub async fn recover_state(State(ctx): State<Arc<Ctx>>, auth: RoomAuth) -> Result<Json<Value>> {
+pub async fn recover_state(State(ctx): State<Arc<Ctx>>, auth: RoomAuth) -> Result<Response> {
+    #[derive(Serialize)]
+    struct Recovered<'a> {
+        rooms: Vec<shape::Room<'a>>,
+        notifications: Value,
+    }
     let rooms = rooms_of(&ctx, &auth, json!({})).await?;
     let Json(notifications) = super::things::notifications(State(ctx), auth).await?;
-    Ok(Json(json!({"rooms": rooms, "notifications": notifications})))
+    Ok(Json(Recovered { rooms: shape::rooms(&rooms), notifications }).into_response())
 }
 
 /// A room that has been named by its whole cid, where nothing else is understood.

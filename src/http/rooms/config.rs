@@ -35,7 +35,7 @@ pub async fn config(State(ctx): State<Arc<Ctx>>, auth: RoomAuth, room: Room) -> 
     let state = state_of(&ctx, &auth, &whole(room)?, 0).await?;
     let channel = &state.channel;
     Ok(Json(json!({
-        "name": channel.custom.0.get("name"),
+        "name": channel.custom.get::<Value>("name"),
         "type": channel.kind,
         "muted": channel.viewer.as_ref().is_some_and(|viewer| viewer.muted),
     })))

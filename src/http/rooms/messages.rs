@@ -5,14 +5,15 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use serde::Deserialize;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use wire::message::{MessagePage, SendMessageRequest, UpdateMessagePartialRequest};
 use wire::reaction::SendReactionRequest;
 
 use super::auth::RoomAuth;
 use super::room::Room;
-use super::shape;
+use super::shape::{self, Shown};
 use crate::access::{self, Action};
 use crate::chat::messages::{self, delete, history, restore, send, update};
 use crate::chat::reactions;
@@ -53,7 +54,7 @@ pub async fn list(
     auth: RoomAuth,
     room: Room,
     Params(page): Params<Page>,
-) -> Result<Json<Value>> {
+) -> Result<Response> {
     let limit = page.limit(if room.bare { limits::ROOM_PAGE_MAX } else { limits::ROOM_PAGE_DEFAULT })?;
     enter(&ctx, &auth.caller, &room.cid).await?;
     let access = access::channel(&ctx, &auth.caller, &room.cid, Action::ReadChannel).await?;
@@ -71,11 +72,18 @@ pub async fn list(
     }
     let mut messages = shape::messages(&found);
     if room.bare {
-        return Ok(Json(messages.into()));
+        return Ok(Json(messages).into_response());
     }
-    let next = found.first().filter(|_| more).map(|oldest| oldest.id.clone());
+    let next = found.first().filter(|_| more).map(|oldest| oldest.id.as_str());
     messages.reverse();
-    Ok(Json(json!({"messages": messages, "next": next})))
+    Ok(Json(Listed { messages, next }).into_response())
+}
+
+/// A page of messages, and where the one before it ends.
+#[derive(Serialize)]
+struct Listed<'a> {
+    messages: Vec<Shown<'a>>,
+    next: Option<&'a str>,
 }
 
 /// A message as this surface's clients write it.
@@ -123,18 +131,18 @@ pub async fn send(
     auth: RoomAuth,
     room: Room,
     Body(message): Body<NewMessage>,
-) -> Result<(StatusCode, Json<Value>)> {
+) -> Result<(StatusCode, Response)> {
     let request = message.into_request()?;
     enter(&ctx, &auth.caller, &room.cid).await?;
     let sent = Box::pin(send::send_message(&ctx, &auth.caller, &room.cid, request)).await?;
     Ok((StatusCode::CREATED, shown(&sent)))
 }
 
-fn shown(message: &wire::message::Message) -> Json<Value> {
-    Json(shape::message(&shape::json_of(message)))
+fn shown(message: &wire::message::Message) -> Response {
+    Json(Shown(message)).into_response()
 }
 
-pub async fn get(State(ctx): State<Arc<Ctx>>, auth: RoomAuth, Segments([id]): Segments<1>) -> Result<Json<Value>> {
+pub async fn get(State(ctx): State<Arc<Ctx>>, auth: RoomAuth, Segments([id]): Segments<1>) -> Result<Response> {
     Ok(shown(&history::get_message(&ctx, &auth.caller, &id, false).await?.message))
 }
 
@@ -148,7 +156,7 @@ pub async fn put(
     auth: RoomAuth,
     Segments([id]): Segments<1>,
     Body(new): Body<NewText>,
-) -> Result<Json<Value>> {
+) -> Result<Response> {
     let text = new.text.ok_or_else(|| Error::input("text is missing").field("text", "This field is required."))?;
     Ok(shown(&set(&ctx, &auth, &id, json!({"text": text})).await?))
 }
@@ -158,18 +166,18 @@ async fn set(ctx: &Ctx, auth: &RoomAuth, id: &str, keys: Value) -> Result<wire::
     update::update_message_partial(ctx, &auth.caller, id, request).await
 }
 
-pub async fn delete(State(ctx): State<Arc<Ctx>>, auth: RoomAuth, Segments([id]): Segments<1>) -> Result<Json<Value>> {
+pub async fn delete(State(ctx): State<Arc<Ctx>>, auth: RoomAuth, Segments([id]): Segments<1>) -> Result<Response> {
     Ok(shown(&delete::delete_message(&ctx, &auth.caller, &id, false).await?))
 }
 
-pub async fn restore(State(ctx): State<Arc<Ctx>>, auth: RoomAuth, Segments([id]): Segments<1>) -> Result<Json<Value>> {
+pub async fn restore(State(ctx): State<Arc<Ctx>>, auth: RoomAuth, Segments([id]): Segments<1>) -> Result<Response> {
     Ok(shown(&restore::restore_message(&ctx, &auth.caller, &id).await?))
 }
 
-pub async fn replies(State(ctx): State<Arc<Ctx>>, auth: RoomAuth, Segments([id]): Segments<1>) -> Result<Json<Value>> {
+pub async fn replies(State(ctx): State<Arc<Ctx>>, auth: RoomAuth, Segments([id]): Segments<1>) -> Result<Response> {
     let page = MessagePage { limit: Some(limits::ROOM_PAGE_MAX), ..MessagePage::default() };
     let replies = history::get_replies(&ctx, &auth.caller, &id, &page).await?;
-    Ok(Json(shape::messages(&replies).into()))
+    Ok(Json(shape::messages(&replies)).into_response())
 }
 
 pub async fn reactions(

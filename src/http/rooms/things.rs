@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use wire::Timestamp;
@@ -117,8 +118,8 @@ pub async fn notifications(State(ctx): State<Arc<Ctx>>, auth: RoomAuth) -> Resul
 }
 
 /// The first messages of the threads that the caller takes part in.
-pub async fn threads(State(ctx): State<Arc<Ctx>>, auth: RoomAuth) -> Result<Json<Value>> {
-    Ok(Json(shape::messages(&threads::threads_of(&ctx, &auth.caller).await?).into()))
+pub async fn threads(State(ctx): State<Arc<Ctx>>, auth: RoomAuth) -> Result<Response> {
+    Ok(Json(shape::messages(&threads::threads_of(&ctx, &auth.caller).await?)).into_response())
 }
 
 #[derive(Debug, Default, Deserialize)]

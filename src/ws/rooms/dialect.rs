@@ -4,16 +4,19 @@
 //! (`{"type":"message"}`) is for everybody but its author. So what this dialect encodes is a parcel for [`RoomSocket`], which
 //! knows whose socket it is: the author, the frames for all, the frames for the others.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use wire::Timestamp;
 
 use super::text_frame;
 use crate::events::Event;
-use crate::http::rooms::shape;
+use crate::http::rooms::shape::{self, Message, StreamMessage};
 use crate::realtime::frame::{self, Opcode};
 use crate::realtime::{CloseReason, Connection, Dialect, Socket};
 use crate::ws::connection::SharedSocket;
@@ -23,10 +26,17 @@ pub struct RoomsDialect;
 
 impl Dialect for RoomsDialect {
     fn encode(&self, event: &Event) -> Option<Bytes> {
-        let heard: Value = serde_json::from_slice(&event.body).ok()?;
-        let Words { all, others } = words(&event.kind, &heard)?;
-        let author = heard["user"]["id"].as_str().unwrap_or_default();
-        Some(parcel(author, all.as_ref().map(text_frame), others.as_ref().map(text_frame)))
+        match &*event.kind {
+            "message.new" | "message.updated" | "message.deleted" | "message.undeleted" => {
+                Some(of_message(&event.kind, serde_json::from_slice(&event.body).ok()?))
+            }
+            kind => {
+                let heard: Value = serde_json::from_slice(&event.body).ok()?;
+                let Words { all, others } = words(kind, &heard)?;
+                let author = heard["user"]["id"].as_str().unwrap_or_default();
+                Some(parcel(author, all.as_ref().map(text_frame), others.as_ref().map(text_frame)))
+            }
+        }
     }
 
     /// This surface has no notifications.
@@ -40,6 +50,57 @@ impl Dialect for RoomsDialect {
     }
 }
 
+/// An event of a message. What clients made up stays text.
+#[derive(Default, Deserialize)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+struct Told<'a> {
+    cid: Option<&'a RawValue>,
+    user: Teller<'a>,
+    message: StreamMessage<'a>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Teller<'a> {
+    id: Cow<'a, str>,
+}
+
+fn of_message(kind: &str, told: Told<'_>) -> Bytes {
+    #[derive(Serialize)]
+    struct New<'a> {
+        #[serde(rename = "type")]
+        kind: &'a str,
+        cid: Option<&'a RawValue>,
+        id: Option<&'a RawValue>,
+        text: Option<&'a RawValue>,
+        user: &'a str,
+        created_at: Option<&'a RawValue>,
+        message: &'a Message<'a>,
+    }
+    #[derive(Serialize)]
+    struct Older<'a> {
+        #[serde(rename = "type")]
+        kind: &'a str,
+        data: &'a Message<'a>,
+    }
+    #[derive(Serialize)]
+    struct Changed<'a> {
+        #[serde(rename = "type")]
+        kind: &'a str,
+        cid: Option<&'a RawValue>,
+        id: Option<&'a RawValue>,
+        message: &'a Message<'a>,
+    }
+    let (cid, user, message) = (told.cid, &*told.user.id, &Message::from(told.message));
+    let (id, text, created_at) = (message.id, message.text, message.created_at);
+    if kind == "message.new" {
+        let new = text_frame(&New { kind, cid, id, text, user, created_at, message });
+        parcel(user, Some(new), Some(text_frame(&Older { kind: "message", data: message })))
+    } else {
+        parcel(user, Some(text_frame(&Changed { kind, cid, id, message })), None)
+    }
+}
+
 /// What is said of an event.
 struct Words {
     all: Option<Value>,
@@ -48,24 +109,12 @@ struct Words {
 
 fn words(kind: &str, event: &Value) -> Option<Words> {
     let (cid, user) = (&event["cid"], &event["user"]["id"]);
-    let message = &event["message"];
     let all = |value: Value| Words { all: Some(value), others: None };
     let others = |value: Value| Words { all: None, others: Some(value) };
     Some(match kind {
-        "message.new" => {
-            let shown = shape::message(message);
-            let new = json!({
-                "type": "message.new", "cid": cid, "id": shown["id"], "text": shown["text"], "user": user,
-                "created_at": shown["created_at"], "message": shown,
-            });
-            Words { all: Some(new), others: Some(json!({"type": "message", "data": shown})) }
-        }
-        "message.updated" | "message.deleted" | "message.undeleted" => {
-            all(json!({"type": kind, "cid": cid, "id": message["id"], "message": shape::message(message)}))
-        }
         "message.read" => others(json!({"type": "read", "cid": cid, "user": user, "last_read": event["created_at"]})),
         "reaction.new" | "reaction.updated" | "reaction.deleted" => all(json!({
-            "type": kind, "cid": cid, "message_id": message["id"], "user": user, "reaction": shape::reaction(&event["reaction"]),
+            "type": kind, "cid": cid, "message_id": event["message"]["id"], "user": user, "reaction": shape::reaction(&event["reaction"]),
         })),
         "typing.start" | "typing.stop" => others(json!({"type": kind, "user_id": user, "cid": cid})),
         "user.watching.start" => all(json!({"type": "user.join", "user": user, "cid": cid})),

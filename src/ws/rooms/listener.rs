@@ -237,7 +237,7 @@ async fn stop_typing(ctx: &Ctx, connection: &Connection, cid: &Cid) {
 fn initialized(cid: &Cid, state: &ChannelState) -> Value {
     let mut room = limits::ROOM_PAGE_BYTES_MAX;
     let newest = state.messages.iter().rev().take(limits::ROOM_PAGE_DEFAULT as usize);
-    let newest = newest.map(|message| shape::message(&shape::json_of(message)));
+    let newest = newest.map(|message| shape::json_of(&shape::Shown(message)));
     let messages: Vec<Value> = newest
         .take_while(|message| {
             let size = message.to_string().len();
