@@ -3,10 +3,11 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 use sqlx::Connection;
-use testkit::{App, Engine, Person, on_both_engines};
+use testkit::{App, Engine, PATIENCE, Person, on_both_engines};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use crate::channel;
 
@@ -16,6 +17,12 @@ const ON_MUTES: &str = r#"{"filter_conditions": {"muted": true}, "state": false}
 
 fn slow() -> Value {
     serde_json::from_str(ON_MUTES).unwrap()
+}
+
+/// Waits until so many statements wait for a table.
+async fn until_stuck(app: &App, query: &'static str, count: usize) {
+    let wait = async { while stuck(app, query).await < count {} };
+    timeout(PATIENCE, wait).await.expect("they wait");
 }
 
 /// How many statements wait for a table.
@@ -44,7 +51,7 @@ async fn reads_of_one_leave_connections_to_others(app: &App) {
         waiting.spawn(async move { ada.get(&reactions).await.answer.status });
     }
     // Of the four connections that ten leave for reads.
-    while stuck(app, STUCK_AT_REACTIONS).await < 3 {}
+    until_stuck(app, STUCK_AT_REACTIONS, 3).await;
     for _ in 0..20 {
         grace.get("/unread").await.ok();
     }
@@ -86,7 +93,7 @@ async fn slow_filters_leave_room_for_quick_ones(app: &App) {
         let person = app.user_at(0, id);
         waiting.spawn(async move { person.post("/channels", slow()).await.refused() });
     }
-    while stuck(app, STUCK_AT_MUTES).await < 2 {}
+    until_stuck(app, STUCK_AT_MUTES, 2).await;
     grace.query("/users", json!({"filter_conditions": {"id": "ada"}})).await.ok();
     assert!(waiting.try_join_next().is_none(), "she has waited for none of them");
     let refused = waiting.join_all().await;
@@ -107,7 +114,7 @@ async fn strangers_wait_for_those_of_their_own_address() {
     let mut holder = database.begin().await.unwrap();
     sqlx::query("LOCK TABLE channel_mutes IN ACCESS EXCLUSIVE MODE").execute(&mut *holder).await.unwrap();
     let mut waiting: JoinSet<u16> = (0..3).map(|_| ask("198.51.100.7", slow())).collect();
-    while stuck(&app, STUCK_AT_MUTES).await == 0 {}
+    until_stuck(&app, STUCK_AT_MUTES, 1).await;
     assert_eq!(ask("198.51.100.8", json!({"filter_conditions": {"type": "messaging"}})).await, 201);
     assert!(waiting.try_join_next().is_none(), "nobody there has an answer yet");
     waiting.shutdown().await;
