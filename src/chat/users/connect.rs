@@ -146,15 +146,14 @@ pub async fn tell_of_gone(ctx: &Ctx, mut untold: mpsc::Receiver<Gone>) {
         let online = ctx.engine.presence.online(&ids).await;
         let tell = async |Gone { user, stopped, at }: Gone| {
             let Some(row) = users.get(&user) else { return };
-            match stopped {
-                None if !online.contains(&user) => tell_presence(ctx, row, false, at).await,
-                None => {}
-                Some((channel, watcher_count)) => {
-                    if ctx.engine.presence.watched(&user, &[channel]).await.is_empty() {
-                        let watched = Watched { channel, watcher_count, at };
-                        watch::tell(ctx, "user.watching.stop", row, &watched).await;
-                    }
+            let Some((channel, watcher_count)) = stopped else {
+                if !online.contains(&user) {
+                    tell_presence(ctx, row, false, at).await;
                 }
+                return;
+            };
+            if ctx.engine.presence.watched(&user, &[channel]).await.is_empty() {
+                watch::tell(ctx, "user.watching.stop", row, &Watched { channel, watcher_count, at }).await;
             }
         };
         stream::iter(gone.drain(..)).for_each_concurrent(limits::REDIS_CALLS_MAX, tell).await;
