@@ -92,8 +92,6 @@ impl Kind {
                     ("MILLRACE_API_KEY", API_KEY),
                     ("MILLRACE_API_SECRET", API_SECRET),
                     ("MILLRACE_RATE_LIMITS__ENFORCE", "false"),
-                    // They all come from this machine.
-                    ("MILLRACE_CONNECTIONS_PER_ADDRESS", "1000000"),
                     ("MILLRACE_LOG__FILTER", "warn"),
                 ]);
             }
