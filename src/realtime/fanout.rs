@@ -11,7 +11,7 @@
 //! Of events that tell a passing state the newest counts: one that another node told earlier and that comes later is dropped.
 //!
 //! What is on its way has a bound in bytes. Whoever brings more waits, as where an inbox is full. What waits for a gap has one of its
-//! own, which keeps nothing from going on: what does not fit is dropped, and the log has it.
+//! own, which keeps nothing from going on: of what does not fit only the number is kept, and it is read from the log.
 //!
 //! An event counts as seen in the same step in which the workers have it: first there is room for it everywhere ([`Room`]),
 //! then it is marked and handed over, with no wait in between. Whoever stops half-way has lost nothing.
@@ -44,6 +44,8 @@ struct Progress {
     waiting: BTreeMap<i64, Early>,
     /// Events without a number that came before the channel was heard, in their order; `None` once it is.
     unheard: Option<Vec<Early>>,
+    /// The highest number of one that came too early, whether it waits or there was no room for it.
+    known: i64,
     repairing: bool,
     /// Users who watch the channel, over all nodes, as last heard, and when it was so.
     watchers: i64,
@@ -160,8 +162,11 @@ impl Fanout {
             let room = self.room(&event).await;
             progress.seen = Some(number);
             room.take(event, progress.watchers, self.dialects);
-        } else if let Some(share) = self.early.take(event.body.len()) {
-            progress.waiting.insert(number, Early { event, _share: Some(share) });
+        } else {
+            progress.known = progress.known.max(number);
+            if let Some(share) = self.early.take(event.body.len()) {
+                progress.waiting.insert(number, Early { event, _share: Some(share) });
+            }
             if progress.waiting.len() > limits::GAP_EVENTS_MAX {
                 // The gap is larger now, and the log has what is dropped.
                 progress.waiting.pop_first();
@@ -223,7 +228,7 @@ impl Fanout {
             progress.seen = Some(seen);
             room.take(event, progress.watchers, self.dialects);
         }
-        if !progress.waiting.is_empty() && !progress.repairing {
+        if progress.known > seen && !progress.repairing {
             progress.repairing = true;
             self.spawn_repair(channel, progress.waiting.len() >= limits::GAP_EVENTS_MAX);
         }
@@ -244,11 +249,14 @@ impl Fanout {
             let (seen, next) = {
                 let mut shard = self.shard(channel).lock().await;
                 let Some(progress) = shard.get_mut(&channel) else { return };
-                let (Some(seen), Some(next)) = (progress.seen, progress.waiting.keys().next()) else {
-                    progress.repairing = false;
-                    return;
-                };
-                (seen, *next)
+                let next = progress.waiting.keys().next().copied().unwrap_or(progress.known + 1);
+                match progress.seen {
+                    Some(seen) if seen + 1 < next => (seen, next),
+                    _ => {
+                        progress.repairing = false;
+                        return;
+                    }
+                }
             };
             metrics::counter!("millrace_gaps_total").increment(1);
             match self.store.channel_events_between(channel, seen, next).await {
@@ -268,6 +276,10 @@ impl Fanout {
         let mut shard = self.shard(channel).lock().await;
         let Some(progress) = shard.get_mut(&channel) else { return };
         progress.repairing = false;
+        if progress.seen.is_none() {
+            // It was forgotten meanwhile, and somebody wants it again.
+            return;
+        }
         // A long gap is read in parts: what lies behind this part is not known to be missing.
         let next = match missing.last().and_then(|event| event.number) {
             Some(last) if !whole => last + 1,
@@ -276,13 +288,7 @@ impl Fanout {
         progress
             .waiting
             .extend(missing.into_iter().filter_map(|event| Some((event.number?, Early { event, _share: None }))));
-        // What is still missing before `next` was never committed.
-        while progress.seen.is_some_and(|seen| seen + 1 < next) {
-            let Some(first) = progress.waiting.first_entry() else { break };
-            if *first.key() >= next {
-                progress.seen = Some(next - 1);
-                break;
-            }
+        while let Some(first) = progress.waiting.first_entry().filter(|first| *first.key() < next) {
             let room = self.room(&first.get().event).await;
             let (number, Early { event, .. }) = first.remove_entry();
             if progress.seen.is_none_or(|seen| number > seen) {
@@ -290,6 +296,8 @@ impl Fanout {
                 room.take(event, progress.watchers, self.dialects);
             }
         }
+        // What is still missing before `next` was never committed.
+        progress.seen = progress.seen.max(Some(next - 1));
         self.advance(channel, progress).await;
     }
 

@@ -1,6 +1,7 @@
 //! What if there are very many: connections, sockets, and what waits to be heard.
 
 use futures_util::future::join_all;
+use millrace::events::{Audience, Event};
 use millrace::limits;
 use millrace::store::events::{LogEntry, LogPosition};
 use millrace::telemetry;
@@ -235,6 +236,51 @@ async fn gaps_are_read_in_pieces() {
         })
     });
     tried.await.unwrap().unwrap();
+    app.stop().await;
+}
+
+/// Of what there is no room for the number is enough, even if it is the last one.
+#[tokio::test]
+async fn what_came_too_early_and_did_not_fit_is_read_from_the_log() {
+    let app = App::start(Engine::Memory).await;
+    let ada = app.person("ada").await;
+    let mut ear = ada.listen().await;
+    let mut keys = Vec::new();
+    for cid in ["messaging:one", "messaging:other"] {
+        channel(&app, cid, &["ada"]).await;
+        watch(&ada, cid).await;
+        keys.push(app.ctx(0).caches.channel(&cid.parse().unwrap()).await.unwrap().unwrap().row.id);
+    }
+    // By transactions that nobody follows any more: the relay does not help.
+    app.sql(
+        "INSERT INTO events (tx, channel_id, number, type, audience, body, created_at)
+         SELECT 0, channel_id, event_number + n, 'custom', 'channel', format('{\"type\":\"news\",\"n\":%s}', n), now()
+         FROM channel_heads JOIN channels ON id = channel_id, generate_series(1, 2) n WHERE cid = 'messaging:other'",
+    )
+    .await;
+    let numbers = app.ctx(0).store.event_numbers(&keys).await.unwrap();
+    let early = |key: i64, ahead: i64, bytes: usize| Event {
+        kind: "custom".into(),
+        audience: Audience::CHANNEL,
+        channel_id: Some(key),
+        number: numbers.iter().find(|(channel, _)| *channel == key).map(|(_, number)| number + ahead),
+        id: None,
+        subject: None,
+        watcher_count: None,
+        created_at: app.clock.now(),
+        body: format!("{{\"type\":\"early\"{:bytes$}}}", "").into(),
+    };
+    let mut database = app.connect().await;
+    let mut holder = database.begin().await.unwrap();
+    sqlx::query("LOCK TABLE events IN ACCESS EXCLUSIVE MODE").execute(&mut *holder).await.unwrap();
+    // While the first one waits, there is no room for the other.
+    let fanout = &app.ctx(0).realtime.fanout;
+    fanout.deliver(early(keys[0], 2, 1)).await;
+    fanout.deliver(early(keys[1], 2, limits::GAP_BYTES_MAX)).await;
+    holder.rollback().await.unwrap();
+    for n in [1, 2] {
+        assert_eq!(ear.hear("news").await["n"], n);
+    }
     app.stop().await;
 }
 
