@@ -267,6 +267,7 @@ async fn what_came_too_early_and_did_not_fit_is_read_from_the_log() {
         id: None,
         subject: None,
         watcher_count: None,
+        state: None,
         created_at: app.clock.now(),
         body: format!("{{\"type\":\"early\"{:bytes$}}}", "").into(),
     };
