@@ -269,7 +269,7 @@ async fn what_came_too_early_and_did_not_fit_is_read_from_the_log() {
         watcher_count: None,
         state: None,
         created_at: app.clock.now(),
-        body: format!("{{\"type\":\"early\"{:bytes$}}}", "").into(),
+        body: format!("{{\"type\":\"early\"{}}}", " ".repeat(bytes)).into(),
     };
     let mut database = app.connect().await;
     let mut holder = database.begin().await.unwrap();
