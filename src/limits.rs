@@ -14,8 +14,9 @@ pub const HEADER_BYTES_MAX: usize = 16 * 1024;
 /// What one HTTP connection may buffer before its headers end: above [`HEADER_BYTES_MAX`], so that the refusal is ours.
 pub const HEADER_BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// How long a connection may take to bring the whole head of its next request, from when it is open or the last answer is written.
-/// So it is also how long an idle one is kept.
-pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// So it is also how long an idle one is kept: longer than the minute that balancers keep theirs, which would otherwise send a
+/// request into a connection that has just been closed.
+pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(75);
 /// TCP connections of one address to one node, unless `connections_per_address` says otherwise: an office, a campus or a carrier
 /// behind one address, and a quarter of what a node with 20,000 file descriptors has.
 pub const CONNECTIONS_PER_ADDRESS: usize = 5_000;

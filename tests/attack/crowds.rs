@@ -118,7 +118,7 @@ async fn idle_connections_end() {
             let _ = one.read_to_end(&mut answer).await;
         }
     };
-    timeout(PATIENCE, ended).await.expect("they end");
+    timeout(2 * limits::HEADER_READ_TIMEOUT, ended).await.expect("they end");
     app.stop().await;
 }
 
