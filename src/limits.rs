@@ -81,6 +81,9 @@ pub const REMOVED_PIECES_AT_ONCE: usize = 20;
 
 /// Largest frame that a client may send. Clients send heartbeats only.
 pub const CLIENT_FRAME_BYTES_MAX: usize = 16 * 1024;
+/// What a client may say on a socket, in bytes, whatever frames they are: at once, and then per second. More than any room hears.
+pub const SOCKET_BYTES_BURST: f64 = 1024.0 * 1024.0;
+pub const SOCKET_BYTES_PER_SECOND: f64 = 128.0 * 1024.0;
 /// Sockets of one user on one node, on all surfaces: every device with several windows. The hosted service has fewer.
 pub const SOCKETS_PER_USER: usize = 100;
 /// Sockets of all guests and anonymous visitors of one address on one node: several classrooms behind one router.

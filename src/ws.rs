@@ -4,6 +4,7 @@
 //! straight into the socket (queue.rs): no task is woken for a reader who keeps up. That is why there is no WebSocket library
 //! between us and TCP (docs/adr/0003).
 
+mod bucket;
 pub mod close;
 pub mod connect;
 pub mod connection;

@@ -2,11 +2,12 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::io::Interest;
 
+use super::bucket::Bucket;
 use super::close;
 use super::frame::{Decoder, Incoming};
 use super::queue::SocketQueue;
@@ -15,6 +16,7 @@ use crate::chat::users::connect::disconnected;
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::lanes::{Lane, Place};
+use crate::limits;
 use crate::realtime::frame::{self, Opcode};
 use crate::realtime::{CloseReason, Connection, Socket};
 
@@ -76,6 +78,7 @@ impl Socket for SharedSocket {
 
 /// Runs a socket until it is closed by either side, and says by whom.
 pub async fn run(queue: &SocketQueue, mut decoder: Decoder, mut listener: impl Listener) -> CloseReason {
+    let mut bucket = Bucket::new(limits::SOCKET_BYTES_BURST, limits::SOCKET_BYTES_PER_SECOND, Instant::now());
     let reason = loop {
         if let Some(reason) = queue.closing() {
             break reason;
@@ -90,9 +93,11 @@ pub async fn run(queue: &SocketQueue, mut decoder: Decoder, mut listener: impl L
             queue.flush();
         }
         if ready.is_readable() {
-            match read(queue, &mut decoder) {
+            match read(queue, &mut decoder, &mut bucket) {
                 Ok(Some(messages)) => {
                     queue.hear();
+                    // Nothing here waits while there is more to read: others have their turn in between.
+                    tokio::task::yield_now().await;
                     if let Some(reason) = listen(queue, messages, &mut listener).await {
                         break reason;
                     }
@@ -112,10 +117,15 @@ pub async fn run(queue: &SocketQueue, mut decoder: Decoder, mut listener: impl L
 }
 
 /// Reads once. Nothing: there was nothing after all.
-fn read(queue: &SocketQueue, decoder: &mut Decoder) -> std::result::Result<Option<Vec<Incoming>>, CloseReason> {
+fn read(
+    queue: &SocketQueue,
+    decoder: &mut Decoder,
+    bucket: &mut Bucket,
+) -> std::result::Result<Option<Vec<Incoming>>, CloseReason> {
     let mut bytes = [0; READ_BYTES];
     match queue.stream.try_read(&mut bytes) {
         Ok(0) => Err(CloseReason::Lost),
+        Ok(count) if !bucket.takes(count as f64, Instant::now()) => Err(CloseReason::RateLimited),
         Ok(count) => decoder.feed(&bytes[..count]).map(Some).map_err(|_| CloseReason::Protocol),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
         Err(_) => Err(CloseReason::Lost),

@@ -1,5 +1,6 @@
 //! JSON bodies. Nothing and `null` mean an empty object, as clients of every age send them.
 
+use std::borrow::Cow;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -90,8 +91,15 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     if shape.has_nul {
         return Err(Error::input("a text contains a NUL (\\u0000)"));
     }
+    if shape.is_reserved {
+        return Err(Error::input(format!("nothing may be named {RESERVED}")));
+    }
     serde_json::from_slice(json).map_err(|error| Error::input(format!("the body cannot be read: {error}")))
 }
+
+/// What our JSON library calls its own. An object whose first key begins so it reads in another way: as text that is JSON again, of
+/// which nobody has measured anything.
+const RESERVED: &str = "$serde_json::private::";
 
 /// What decides whether JSON is read at all. What is not JSON is looked at too; the parser says so later.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -102,12 +110,14 @@ struct Shape {
     marks: usize,
     /// Postgres has no place for a NUL in a text.
     has_nul: bool,
+    /// Something in it has a name, or could become one, that is [`RESERVED`].
+    is_reserved: bool,
 }
 
 impl Shape {
     fn of(json: &[u8]) -> Self {
         let mut shape = Self::default();
-        let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+        let (mut depth, mut in_text, mut escaped, mut start) = (0_usize, false, false, 0);
         for (index, byte) in json.iter().enumerate() {
             match byte {
                 _ if escaped => {
@@ -115,7 +125,12 @@ impl Shape {
                     shape.has_nul |= json[index..].starts_with(b"u0000");
                 }
                 b'\\' if in_text => escaped = true,
-                b'"' => in_text = !in_text,
+                b'"' => {
+                    if in_text {
+                        shape.is_reserved |= is_reserved(&json[start..=index], &json[index + 1..]);
+                    }
+                    (in_text, start) = (!in_text, index);
+                }
                 b',' if !in_text => shape.marks += 1,
                 b'{' | b'[' if !in_text => {
                     shape.marks += 1;
@@ -128,6 +143,22 @@ impl Shape {
         }
         shape
     }
+}
+
+/// Is this text, with its quotes, a key (or a path of keys) with a reserved name in it, or a value that begins with one, such as a
+/// type of reaction, by which others count?
+fn is_reserved(text: &[u8], rest: &[u8]) -> bool {
+    if text.len() < RESERVED.len() {
+        return false;
+    }
+    let is_key = rest.trim_ascii_start().starts_with(b":");
+    let inner = std::str::from_utf8(&text[1..text.len() - 1]).ok();
+    let read = match inner {
+        Some(inner) if !inner.contains('\\') => Some(Cow::Borrowed(inner)),
+        // The parser says what is wrong with it.
+        _ => serde_json::from_slice::<String>(text).ok().map(Cow::Owned),
+    };
+    read.is_some_and(|text| if is_key { text.contains(RESERVED) } else { text.starts_with(RESERVED) })
 }
 
 #[cfg(test)]
@@ -155,6 +186,20 @@ mod tests {
     fn a_nul_is_refused_and_what_looks_like_one_is_not() {
         assert!(parse::<Value>(br#"{"a":"x\u0000"}"#).unwrap_err().message.contains("NUL"));
         assert_eq!(parse::<Value>(br#"{"a":"x\\u0000"}"#).unwrap()["a"], "x\\u0000");
+    }
+
+    #[test]
+    fn reserved_names_are_refused_however_they_are_written() {
+        for body in [
+            r#"{"a":[{"$serde_json::private::RawValue":"[[["}]}"#,
+            r#"{"\u0024serde_json\u003a:private::RawValue" : "1"}"#,
+            r#"{"set":{"a.$serde_json::private::RawValue":1}}"#,
+            r#"{"reaction":{"type":"$serde_json::private::Number"}}"#,
+        ] {
+            assert!(parse::<Value>(body.as_bytes()).unwrap_err().message.contains("named"), "{body}");
+        }
+        let said = r#"{"text":"a key \"$serde_json::private::RawValue\": is reserved"}"#;
+        assert!(parse::<Value>(said.as_bytes()).is_ok());
     }
 
     #[test]

@@ -30,6 +30,7 @@ use crate::http::rooms::shape;
 use crate::limits;
 use crate::realtime::{CloseReason, Connection};
 use crate::store::members::MemberPage;
+use crate::ws::bucket::Bucket;
 use crate::ws::connection::Listener;
 use crate::ws::frame::Incoming;
 
@@ -88,7 +89,7 @@ impl RoomListener {
         asker: Option<Asker>,
         only: Option<Cid>,
     ) -> Self {
-        let bucket = Bucket { left: limits::ROOM_FRAMES_BURST, at: Instant::now() };
+        let bucket = Bucket::new(limits::ROOM_FRAMES_BURST, limits::ROOM_FRAMES_PER_SECOND, Instant::now());
         Self { ctx, connection, caller, asker, only, watched: Vec::new(), typing: HashMap::new(), bucket }
     }
 
@@ -267,7 +268,7 @@ impl RoomListener {
             Incoming::Close => return Some(CloseReason::Goodbye),
             Incoming::Binary(_) | Incoming::Ping(_) | Incoming::Pong => return None,
         };
-        if !self.bucket.takes_one(Instant::now()) {
+        if !self.bucket.takes(1.0, Instant::now()) {
             return Some(CloseReason::RateLimited);
         }
         // Each frame is said by the user as it is now.
@@ -292,43 +293,5 @@ impl RoomListener {
             self.connection.socket.send(&[super::dialect::for_all(frame)]);
         }
         None
-    }
-}
-
-/// How much a client may say: so much at once, and then so much per second.
-struct Bucket {
-    left: f64,
-    at: Instant,
-}
-
-impl Bucket {
-    fn takes_one(&mut self, now: Instant) -> bool {
-        let more = (now - self.at).as_secs_f64() * limits::ROOM_FRAMES_PER_SECOND;
-        self.left = (self.left + more).min(limits::ROOM_FRAMES_BURST);
-        self.at = now;
-        if self.left < 1.0 {
-            return false;
-        }
-        self.left -= 1.0;
-        true
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn a_burst_empties_the_bucket_and_time_fills_it() {
-        let start = Instant::now();
-        let mut bucket = Bucket { left: limits::ROOM_FRAMES_BURST, at: start };
-        assert!((0..30).all(|_| bucket.takes_one(start)));
-        assert!(!bucket.takes_one(start));
-        assert!(bucket.takes_one(start + Duration::from_millis(250)));
-        assert!(!bucket.takes_one(start + Duration::from_millis(260)));
-        let later = start + Duration::from_mins(1);
-        assert!((0..30).all(|_| bucket.takes_one(later)) && !bucket.takes_one(later));
     }
 }
