@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::Caches;
 use crate::access::revocation::Doubts;
 use crate::access::token::Tokens;
+use crate::budget::Budget;
 use crate::chat::notifications::Notifications;
 use crate::clock::Clock;
 use crate::config::{Config, Database};
@@ -159,6 +160,7 @@ impl Node {
             announcer: announcer.clone(),
             objects,
             lanes: Arc::default(),
+            unsent: Budget::new(limits::ANSWERS_UNSENT_BYTES_MAX),
             pusher,
             tasks: tasks.clone(),
             draining: CancellationToken::new(),

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::Caches;
 use crate::access::token::Tokens;
+use crate::budget::Budget;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::engine::Engine;
@@ -37,6 +38,8 @@ pub struct Ctx {
     pub objects: Arc<dyn ObjectStore>,
     /// For uploads and bodies; those of the store are its own.
     pub lanes: Arc<Lanes>,
+    /// For answers that are large and not taken yet.
+    pub unsent: Arc<Budget>,
     pub pusher: Pusher,
     pub tasks: Tasks,
     /// Cancelled when the node begins to leave.

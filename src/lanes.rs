@@ -33,6 +33,8 @@ pub enum Lane {
     AllAnswers,
     /// Somebody's until they are sent.
     Unsent(Asker),
+    /// Somebody's answers that turned out to be large.
+    Made(Asker),
     /// Somebody's bodies that are not small, and everybody's.
     Bodies(Asker),
     AllBodies,
@@ -57,6 +59,7 @@ impl Lane {
             Self::Answers(_) => limits::LARGE_ANSWERS_AT_ONCE_MAX,
             Self::AllAnswers => limits::LARGE_ANSWERS_MAX,
             Self::Unsent(_) => limits::LARGE_ANSWERS_UNSENT_MAX,
+            Self::Made(_) => limits::MADE_ANSWERS_UNSENT_MAX,
             Self::Bodies(_) => limits::LARGE_BODIES_AT_ONCE_MAX,
             Self::AllBodies => limits::LARGE_BODIES_MAX,
             Self::Uploads(_) => limits::UPLOADS_AT_ONCE_MAX,

@@ -213,6 +213,10 @@ pub const LARGE_ANSWERS_MAX: usize = 8;
 pub const LARGE_ANSWERS_UNSENT_MAX: usize = 3;
 /// Those with fewer bytes are not counted any more once they are made: they are on their way in a moment.
 pub const ANSWER_BYTES_SMALL: u64 = 256 * 1024;
+/// Answers of one asker that turned out to be larger and are not taken yet: they have a page of messages each, so 4 MB at most.
+pub const MADE_ANSWERS_UNSENT_MAX: usize = 16;
+/// All answers of a node that are larger and not taken yet, in bytes.
+pub const ANSWERS_UNSENT_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// The pieces in which they are sent.
 pub const ANSWER_PIECE_BYTES: usize = 32 * 1024;
 /// How long one waits for its turn: when everybody comes back at once, all are served.

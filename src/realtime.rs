@@ -113,6 +113,8 @@ impl Connection {
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Watched {
     pub channel: i64,
+    /// Does the user watch it now? Who comes and goes quickly may find that others have done what it was to do.
+    pub watching: bool,
     /// Users who watch it now, over all nodes.
     pub watcher_count: i64,
     /// As [`Settled::at`](crate::engine::Settled::at).
@@ -260,22 +262,22 @@ impl Realtime {
         settled.is_news.then_some(Change { online, at: settled.at, _turn: turn })
     }
 
-    /// The same for channels that a user has begun to watch, or no longer watches. Gives back those of which that is still so, and
-    /// was not so before over all nodes.
-    pub async fn settle_watching(&self, user: &str, channels: &[i64], watches: bool) -> Vec<Watched> {
-        let settle = channels.iter().copied().map(|channel| self.settle_watch(user, channel, watches));
+    /// The same for channels that a user has begun to watch, or no longer watches. Gives back those of which what is so now was not so
+    /// before over all nodes.
+    pub async fn settle_watching(&self, user: &str, channels: &[i64]) -> Vec<Watched> {
+        let settle = channels.iter().copied().map(|channel| self.settle_watch(user, channel));
         let settled = stream::iter(settle).buffered(limits::REDIS_CALLS_MAX);
         settled.filter_map(std::future::ready).collect().await
     }
 
-    async fn settle_watch(&self, user: &str, channel: i64, watches: bool) -> Option<Watched> {
+    async fn settle_watch(&self, user: &str, channel: i64) -> Option<Watched> {
         let _turn = self.telling.enter(Lane::Watcher(channel, user.to_owned())).await.ok()?;
         let watching = self.here.is_watching(channel, user);
         let presence = &self.engine.presence;
         let settled =
             if watching { presence.watch(channel, user).await } else { presence.unwatch(channel, user).await };
-        let watched = Watched { channel, watcher_count: settled.watcher_count, at: settled.at };
-        (settled.is_news && watching == watches).then_some(watched)
+        let watched = Watched { channel, watching, watcher_count: settled.watcher_count, at: settled.at };
+        settled.is_news.then_some(watched)
     }
 
     /// Tells the engine that those are still here who are, and finds those whose nodes have died. Whom the engine does not know has
@@ -301,7 +303,7 @@ impl Realtime {
         let _ = self.worker(connection_id).send(command).await;
         let new = wait.await.ok().flatten().ok_or(NoSuchConnection)?;
         self.interest.heard(channels.iter().copied().map(Topic::Channel)).await;
-        Ok(self.settle_watching(user_id, &new, true).await)
+        Ok(self.settle_watching(user_id, &new).await)
     }
 
     /// Makes a connection of this node stop watching channels, for which it waits for nobody but a worker. Gives back those that

@@ -22,6 +22,8 @@ pub enum Doubt {
     User(String),
     Channel(i64),
     Membership(i64, String),
+    /// Which of several changes of a membership was the last is not known.
+    Belonging(i64, String),
 }
 
 /// Doubts that wait to be looked into, by what has to be looked at.
@@ -33,6 +35,8 @@ pub struct Doubts {
     pub channels: Waiting<i64>,
     /// May this user still watch this channel, or all that it watches?
     pub users: Waiting<(String, Option<i64>)>,
+    /// Does this user belong to the channel, as its sockets have been told?
+    pub belongings: Waiting<(i64, String)>,
     /// May everybody still watch what they watch?
     pub app: Waiting<()>,
 }
@@ -50,6 +54,7 @@ impl Doubts {
             }
             Doubt::Channel(channel) => self.channels.add(channel),
             Doubt::Membership(channel, user) => self.users.add((user, Some(channel))),
+            Doubt::Belonging(channel, user) => self.belongings.add((channel, user)),
         }
     }
 }

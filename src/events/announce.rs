@@ -133,7 +133,8 @@ impl Announcer {
         }
     }
 
-    /// Does on this node what an event means. It waits for the node's own workers only: what an event takes away is gone when this
+    /// Does on this node what an event means. Changes of a membership come in any order: one that is known to be past changes nothing,
+    /// and what is true now is looked up after each. It waits for the node's own workers only: what an event takes away is gone when this
     /// returns or is looked into already, and what it gives to somebody comes when it comes.
     pub async fn hear(&self, event: Event) -> Option<Begun> {
         self.forget(&event).await;
@@ -142,14 +143,24 @@ impl Announcer {
             ("notification.added_to_channel" | "notification.invited" | "member.added", Some((channel, user)))
                 if self.realtime.is_here(&user) =>
             {
-                self.realtime.join(&user, channel).await;
+                let is_past = self.realtime.fanout.is_past(&event).await;
+                if !is_past {
+                    self.realtime.join(&user, channel).await;
+                }
                 self.realtime.fanout.deliver(event).await;
-                Some(Begun::Joining(channel))
+                self.doubts.raise(Doubt::Belonging(channel, user));
+                (!is_past).then_some(Begun::Joining(channel))
             }
             ("member.removed" | "notification.invite_rejected", Some((channel, user)))
                 if self.realtime.is_here(&user) =>
             {
+                let is_past = self.realtime.fanout.is_past(&event).await;
                 self.realtime.fanout.deliver(event).await;
+                self.doubts.raise(Doubt::Belonging(channel, user.clone()));
+                if is_past {
+                    self.doubts.raise(Doubt::Membership(channel, user));
+                    return None;
+                }
                 self.realtime.leave(&user, channel).await;
                 // Who begins to watch only now sees that something has changed (chat/channels/watch.rs).
                 self.realtime.watches(&user, channel).then(|| {

@@ -22,7 +22,7 @@ use crate::access::revocation::{Doubts, Facts, Waiting, same_rights};
 use crate::chat::channels::watch;
 use crate::chat::users::connect::check_active;
 use crate::ctx::Ctx;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::events::announce::Left;
 use crate::limits;
 use crate::realtime::{CloseReason, Connection};
@@ -37,6 +37,7 @@ pub async fn run(ctx: Arc<Ctx>, leaving: UnboundedReceiver<Left>, doubts: Arc<Do
         doorkeeper.close_sockets(),
         doorkeeper.look_at_channels(),
         doorkeeper.look_at_users(),
+        doorkeeper.look_at_belongings(),
         doorkeeper.look_at_everybody(),
         tell_of_stopped(&ctx, untold),
     );
@@ -105,6 +106,30 @@ impl Doorkeeper<'_> {
         }
     }
 
+    /// Changes of a membership may be heard in another order than they were made in, so what is true now is told at the end.
+    async fn look_at_belongings(&self) {
+        loop {
+            let doubted = Vec::from_iter(self.doubts.belongings.take().await);
+            for some in doubted.chunks(limits::RECHECK_BATCH) {
+                match self.ctx.caches.memberships(some).await {
+                    Ok(memberships) => {
+                        for ((channel, user), membership) in some.iter().zip(memberships) {
+                            match membership {
+                                Some(_) => self.ctx.realtime.join(user, *channel).await,
+                                None => self.ctx.realtime.leave(user, *channel).await,
+                            }
+                        }
+                    }
+                    Err(error) => {
+                        for one in some {
+                            self.again(&error, |doubts| &doubts.belongings, one.clone());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
     async fn look_at_everybody(&self) {
         let mut known = (self.ctx.caches.app(), 0);
         loop {
@@ -121,7 +146,17 @@ impl Doorkeeper<'_> {
         queue: fn(&Doubts) -> &Waiting<T>,
         thing: T,
     ) {
-        let Err(error) = looked else { return };
+        if let Err(error) = looked {
+            self.again(&error, queue, thing);
+        }
+    }
+
+    fn again<T: Eq + std::hash::Hash + Send + std::fmt::Debug + 'static>(
+        &self,
+        error: &Error,
+        queue: fn(&Doubts) -> &Waiting<T>,
+        thing: T,
+    ) {
         tracing::warn!(?error, ?thing, "rights could not be checked; it is tried again");
         let doubts = self.doubts.clone();
         tokio::spawn(async move {

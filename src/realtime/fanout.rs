@@ -144,6 +144,17 @@ impl Fanout {
         }
     }
 
+    /// Has it, or a later one of its channel, gone on from here before?
+    pub async fn is_past(&self, event: &Event) -> bool {
+        match (event.channel_id, event.number) {
+            (Some(channel), Some(number)) => {
+                let shard = self.shard(channel).lock().await;
+                shard.get(&channel).and_then(|progress| progress.seen).is_some_and(|seen| number <= seen)
+            }
+            _ => event.id.is_some_and(|id| self.recent().contains(id)),
+        }
+    }
+
     fn recent(&self) -> std::sync::MutexGuard<'_, Recent> {
         self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }

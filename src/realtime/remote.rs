@@ -135,7 +135,7 @@ async fn fulfil_here(
         Wish::Watch { channels } => realtime.watch(connection, user, channels).await,
         Wish::Unwatch { channels } => {
             let stopped = realtime.unwatch(connection, user, channels).await?;
-            Ok(realtime.settle_watching(user, &stopped, false).await)
+            Ok(realtime.settle_watching(user, &stopped).await)
         }
         Wish::Follow { users } => realtime.follow(connection, user, users).await.map(|()| Vec::new()),
     }

@@ -109,7 +109,7 @@ async fn joining_many_channels_keeps_nobody_in() {
     let mut linus = app.user_at(far, "linus").listen().await;
     proxy.delay(FAR);
     let cids: Vec<String> = (0..CHANNELS).map(|number| format!("messaging:new{number}")).collect();
-    for some in cids.chunks(50) {
+    for some in cids.chunks(10) {
         join_all(some.iter().map(|cid| channel(&app, cid, &["ada", "linus"]))).await;
     }
     app.server().post(&path("messaging:lobby"), json!({"remove_members": ["grace"]})).await.ok();

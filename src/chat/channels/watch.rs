@@ -33,7 +33,7 @@ pub async fn watch(
     let wish = Wish::Watch { channels: keys.clone() };
     let watched = ctx.remote.fulfil(&ctx.realtime, &*ctx.engine.bus, connection, &user.id, wish).await;
     for watched in watched.map_err(|_| no_connection())? {
-        tell(ctx, "user.watching.start", user, &watched).await;
+        tell(ctx, user, &watched).await;
     }
     // Who closes doors looks at those who watch. Whoever began to watch while that happened has to look for itself.
     if caller.is_server() || !caller.may_have_changed(ctx) {
@@ -47,7 +47,7 @@ pub async fn watch(
     let wish = Wish::Unwatch { channels: keys };
     let stopped = ctx.remote.fulfil(&ctx.realtime, &*ctx.engine.bus, connection, &user.id, wish).await;
     for watched in stopped.unwrap_or_default() {
-        tell(ctx, "user.watching.stop", user, &watched).await;
+        tell(ctx, user, &watched).await;
     }
     Err(refused)
 }
@@ -71,24 +71,25 @@ pub async fn stop_watching(ctx: &Ctx, caller: &Caller, connection_id: Option<&st
     let wish = Wish::Unwatch { channels: vec![access.key()] };
     let stopped = ctx.remote.fulfil(&ctx.realtime, &*ctx.engine.bus, connection, &user.id, wish).await;
     for watched in stopped.map_err(|_| no_connection())? {
-        tell(ctx, "user.watching.stop", user, &watched).await;
+        tell(ctx, user, &watched).await;
     }
     Ok(())
 }
 
-/// Tells of channels that a user no longer watches on this node: the engine, and others where that is still so.
+/// Tells of channels that a user no longer watches on this node: the engine, and others where something is new.
 pub async fn stopped(ctx: &Ctx, user: &User, channels: &[i64]) {
-    for watched in ctx.realtime.settle_watching(&user.id, channels, false).await {
-        tell(ctx, "user.watching.stop", user, &watched).await;
+    for watched in ctx.realtime.settle_watching(&user.id, channels).await {
+        tell(ctx, user, &watched).await;
     }
 }
 
 /// `user.watching.start` and `user.watching.stop`, where the channel wants them.
-pub async fn tell(ctx: &Ctx, kind: &str, user: &User, watched: &Watched) {
+pub async fn tell(ctx: &Ctx, user: &User, watched: &Watched) {
     let Ok(Some(channel)) = ctx.caches.channel_by_key(watched.channel).await else { return };
     if user.invisible || !channel.config.connect_events || !ctx.realtime.may_tell_watching(watched) {
         return;
     }
+    let kind = if watched.watching { "user.watching.start" } else { "user.watching.stop" };
     let mut event = wire::Event::new(kind, ctx.clock.now());
     event.channel_fields = Some(ChannelFields::new(&channel.row.cid, channel.row.team.as_deref()));
     event.user = Some(Arc::new(render::users::public(user, true)));

@@ -153,7 +153,7 @@ pub async fn tell_of_gone(ctx: &Ctx, mut untold: mpsc::Receiver<Gone>) {
                 return;
             };
             if ctx.engine.presence.watched(&user, &[channel]).await.is_empty() {
-                watch::tell(ctx, "user.watching.stop", row, &Watched { channel, watcher_count, at }).await;
+                watch::tell(ctx, row, &Watched { channel, watching: false, watcher_count, at }).await;
             }
         };
         stream::iter(gone.drain(..)).for_each_concurrent(limits::REDIS_CALLS_MAX, tell).await;
@@ -185,7 +185,7 @@ async fn settle_unknown(ctx: &Ctx, unknown: Present) {
     let watches = unknown.watching.into_iter();
     let watches = watches.flat_map(|(channel, users)| users.into_iter().map(move |user| (channel, user)));
     let settle = async |(channel, user): (i64, String)| {
-        ctx.realtime.settle_watching(&user, &[channel], true).await;
+        ctx.realtime.settle_watching(&user, &[channel]).await;
     };
     stream::iter(watches).for_each_concurrent(limits::REDIS_CALLS_MAX, settle).await;
 }

@@ -15,8 +15,9 @@ use wire::app::LimitInfo;
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
 use crate::http::error::Envelope;
+use crate::http::held::{self, Owner};
 use crate::http::reply::JsonBody;
-use crate::http::{error, held, router};
+use crate::http::{error, router};
 use crate::tasks::Panicked;
 use crate::{asker, limits, telemetry};
 
@@ -46,22 +47,29 @@ pub async fn observe(State(ctx): State<Arc<Ctx>>, mut request: Request, next: Ne
     request.extensions_mut().insert(facts.clone());
     let handled = async {
         if let Err(error) = check(&request) {
-            return (error_response(error), None);
+            return (error_response(error), Owner::default());
         }
         let timeout = if operation.starts_with("Upload") { limits::UPLOAD_TIMEOUT } else { limits::REQUEST_TIMEOUT };
         // Dropped by whoever serves the connection when the client hangs up, and here when its time is over: what it has begun
         // is finished all the same.
-        let work = asker::unknown(async { (next.run(request).await, asker::take_unsent()) });
+        let work = asker::unknown(async {
+            let response = next.run(request).await;
+            (response, Owner { asker: asker::current(), turn: asker::take_unsent() })
+        });
         match tokio::time::timeout(timeout, ctx.tasks.finish(work)).await {
             Ok(Ok(answered)) => answered,
-            Ok(Err(Panicked)) => (error_response(Error::internal("the handler panicked")), None),
-            Err(_) => (error_response(Error::new(Kind::Timeout, "the request took too long")), None),
+            Ok(Err(Panicked)) => (error_response(Error::internal("the handler panicked")), Owner::default()),
+            Err(_) => (error_response(Error::new(Kind::Timeout, "the request took too long")), Owner::default()),
         }
     };
-    let ((response, turn), queries) = telemetry::counting_queries(handled).await;
+    let ((response, owner), queries) = telemetry::counting_queries(handled).await;
     let elapsed = started.elapsed();
-    let (mut response, failure) =
-        complete(response, envelope, &method, operation, &format!("{:.2}ms", elapsed.as_secs_f64() * 1e3));
+    let duration = format!("{:.2}ms", elapsed.as_secs_f64() * 1e3);
+    let (response, failure) = complete(response, envelope, &method, operation, &duration);
+    let (mut response, failure) = match held::hold(&ctx.lanes, &ctx.unsent, response, owner) {
+        Ok(response) => (response, failure),
+        Err(error) => complete(error_response(error), envelope, &method, operation, &duration),
+    };
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         headers.insert(REQUEST_ID, id);
@@ -74,10 +82,7 @@ pub async fn observe(State(ctx): State<Arc<Ctx>>, mut request: Request, next: Ne
         add_limit(headers, limit, failure.as_ref(), ctx.clock.now().seconds());
     }
     record(&method, operation, &response, elapsed, queries, &request_id, failure.as_ref());
-    match turn {
-        Some(turn) => held::hold(response, turn),
-        None => response,
-    }
+    response
 }
 
 /// The client's own id for the request if it has a usable one.
