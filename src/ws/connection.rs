@@ -158,7 +158,11 @@ pub async fn say_goodbye(queue: &SocketQueue, reason: CloseReason) {
     let Some((code, text)) = close::frame_of(reason) else { return };
     queue.say(&frame::close(code, text));
     let _ = socket2::SockRef::from(&queue.stream).shutdown(std::net::Shutdown::Write);
-    let until_closed = async { while queue.stream.readable().await.is_ok() && is_open(queue) {} };
+    let until_closed = async {
+        while queue.stream.readable().await.is_ok() && is_open(queue) {
+            tokio::task::yield_now().await;
+        }
+    };
     let _ = tokio::time::timeout(LINGER, until_closed).await;
 }
 

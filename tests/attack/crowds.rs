@@ -1,5 +1,7 @@
 //! What if there are very many: connections, sockets, and what waits to be heard.
 
+use std::io::Write as _;
+
 use futures_util::future::join_all;
 use millrace::events::{Audience, Event};
 use millrace::limits;
@@ -13,6 +15,7 @@ use testkit::client::user_token;
 use testkit::{App, Engine, PATIENCE, Person, on_both_engines};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -65,6 +68,32 @@ async fn strangers_of_one_address_share_their_sockets() {
     assert_eq!(last.refused_to_listen().await.0["code"], 9);
     assert_eq!(guest.refused_to_listen().await.0["code"], 9);
     let _ada = app.person("ada").await.listen().await;
+    app.stop().await;
+}
+
+/// Empty frames cost nothing to send, and nobody has to be anybody for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_floods_a_socket_is_shown_out() {
+    let app = App::start(Engine::Memory).await;
+    let address = app.base(0).strip_prefix("http://").unwrap().to_owned();
+    let (done, flooded) = oneshot::channel();
+    let flood = move || {
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        let request = "GET /connect?json=%7B%7D&api_key=key&stream-auth-type=anonymous HTTP/1.1\r\nhost: here\r\n\
+            connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
+            sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        stream.write_all(request.as_bytes()).unwrap();
+        let empty_pongs = b"\x8a\x80\0\0\0\0".repeat(10_000);
+        let mut taken = 0;
+        while stream.write_all(&empty_pongs).is_ok() {
+            taken += 1;
+        }
+        let _ = done.send(taken);
+    };
+    // It does not end before the process does if nobody shows it out.
+    std::thread::spawn(flood);
+    assert!(timeout(PATIENCE, flooded).await.expect("it is closed").unwrap() > 0, "it was in");
+    app.person("ada").await.listen().await;
     app.stop().await;
 }
 

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use millrace::engine::Topic;
 use millrace::events::{Event, Touched};
+use millrace::store::events::{LogEntry, LogPosition};
 use serde_json::{Value, json};
 use testkit::{App, Ear, Engine, PATIENCE, Person, Proxy, on_both_engines, services};
 use tokio::time::timeout;
@@ -204,6 +206,47 @@ async fn what_is_taken_twice_is_gone_twice(app: &App) {
     }
 }
 
+/// What the log says about grace from a position on.
+async fn told_of_grace(app: &App, from: LogPosition) -> Vec<Event> {
+    let store = &app.ctx(0).store;
+    let entries = store.log_after(from, 100).await.unwrap().entries;
+    let hers = entries.iter().filter(|entry| entry.subject.as_deref() == Some("grace"));
+    store.events_at(&hers.map(LogEntry::position).collect::<Vec<_>>()).await.unwrap().0
+}
+
+/// Nodes hear of several changes in any order: an earlier one that comes last is past.
+async fn what_is_heard_late_undoes_nothing(app: &App) {
+    let (server, ctx) = (app.server(), app.ctx(0));
+    let [ada, grace] = app.people(["ada", "grace"]).await;
+    channel(app, "messaging:lobby", &["ada", "grace"]).await;
+    let key: i64 = app.ask("SELECT id::text FROM channels").await[0].parse().unwrap();
+    let mut ear = grace.listen().await;
+    let change = async |change: Value| {
+        let from = ctx.store.log_end().await.unwrap();
+        server.post(&path("messaging:lobby"), change).await.ok();
+        told_of_grace(app, from).await
+    };
+    let removed = change(json!({"remove_members": ["grace"]})).await;
+    let added = change(json!({"add_members": ["grace"]})).await;
+    assert!(!removed.is_empty() && !added.is_empty());
+    for event in removed {
+        ctx.announcer.hear(event).await;
+    }
+    ada.say("messaging:lobby", "hello").await;
+    ear.hear("notification.message_new").await;
+    change(json!({"remove_members": ["grace"]})).await;
+    for event in added {
+        // As a node hears it that has not heard it before.
+        ctx.announcer.hear(Event { id: None, ..event }).await;
+    }
+    let ended = async {
+        while ctx.realtime.wants(&Topic::Channel(key)) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, ended).await.expect("nobody here belongs to it");
+}
+
 /// That nothing can be read is no reason to think that nothing may be.
 async fn who_leaves_while_postgres_is_away_is_looked_at_again(app: &App) {
     let [_, grace] = app.people(["ada", "grace"]).await;
@@ -223,4 +266,8 @@ async fn who_leaves_while_postgres_is_away_is_looked_at_again(app: &App) {
     until_unwatched(app, 0, &ear).await;
 }
 
-on_both_engines!(what_is_taken_twice_is_gone_twice, who_leaves_while_postgres_is_away_is_looked_at_again);
+on_both_engines!(
+    what_is_taken_twice_is_gone_twice,
+    who_leaves_while_postgres_is_away_is_looked_at_again,
+    what_is_heard_late_undoes_nothing
+);
