@@ -208,16 +208,27 @@ fn dropped(count: u64) {
 async fn publish_all(mut outgoing: mpsc::Receiver<(Topic, Bytes, Share)>, client: Client, names: Names) {
     let published = metrics::counter!("millrace_bus_published_total");
     let mut waiting = Vec::with_capacity(limits::BUS_PIPELINE_MAX);
+    // Since Redis last took something.
+    let mut lost = 0;
     while outgoing.recv_many(&mut waiting, limits::BUS_PIPELINE_MAX).await > 0 {
         let count = waiting.len() as u64;
         let commands = waiting.drain(..).map(|(topic, payload, _)| {
             redis::cmd("SPUBLISH").arg(names.channel(&topic)).arg(names.seal(&payload)).to_owned()
         });
         match client.send_all(commands.collect()).await {
-            Ok(()) => published.increment(count),
+            Ok(()) => {
+                published.increment(count);
+                if lost > 0 {
+                    tracing::info!(messages = lost, "redis takes messages again; the relay tells what it did not take");
+                }
+                lost = 0;
+            }
             Err(error) => {
                 dropped(count);
-                tracing::warn!(%error, messages = count, "redis did not take a run of messages");
+                if lost == 0 {
+                    tracing::warn!(%error, "redis takes no messages");
+                }
+                lost += count;
             }
         }
     }
