@@ -206,13 +206,11 @@ async fn deliver_to_browser(ctx: &Ctx, mut rest: &[Delivery], begin_before: Time
 
 /// One attempt, and what follows from it. Goes on with the browser's next push, or not: it is gone, or it rests.
 async fn deliver(ctx: &Ctx, delivery: &Delivery, not_begun: &[Delivery]) -> Result<ControlFlow<()>> {
-    match attempt(ctx, delivery).await? {
-        Some(outcome) => settle(ctx, delivery, not_begun, outcome).await,
-        None => {
-            ctx.store.delete_delivery(delivery).await?;
-            Ok(ControlFlow::Continue(()))
-        }
+    if let Some(outcome) = attempt(ctx, delivery).await? {
+        return settle(ctx, delivery, not_begun, outcome).await;
     }
+    ctx.store.delete_delivery(delivery).await?;
+    Ok(ControlFlow::Continue(()))
 }
 
 /// Sends a push; nothing, if it is too late, or what it was to tell is no longer there or no longer for this user.
