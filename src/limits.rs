@@ -535,11 +535,18 @@ pub const PUSH_TITLE_CHARS_MAX: usize = 100;
 pub const PUSH_EVERY: Duration = Duration::from_millis(500);
 /// Log rows that are read at once for pushes.
 pub const PUSH_LOG_ROWS_MAX: i64 = 1_000;
-/// Pushes that one node sends at the same time.
-pub const PUSH_SENDS_MAX: usize = 32;
+/// Users to whom one node pushes at the same time: each has a task, so that a push service which does not answer costs its own
+/// user and nobody else.
+pub const PUSH_USERS_AT_ONCE_MAX: usize = 32;
+/// Browsers of one user to which a node pushes at the same time; each gets one push after the other.
+pub const PUSH_BROWSERS_AT_ONCE_MAX: usize = 4;
+/// Pushes that wait for one browser; those that have waited longest are dropped. Nobody reads more notifications, and looking for
+/// what is due passes over all that wait for the users whose turn it is.
+pub const PUSH_WAITING_MAX: i64 = 100;
 /// How long a push service may take to answer.
 pub const PUSH_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a push belongs to the node that took it; after that the node counts as dead and another one tries.
+/// How long a push belongs to the node that took it; after that the node counts as dead and another one tries. What has not been
+/// begun by half of it is given back.
 pub const PUSH_LEASE_SECONDS: i64 = 60;
 /// Attempts to send one push. The waits between them add up to 42 minutes.
 pub const PUSH_ATTEMPTS_MAX: i32 = 8;
@@ -586,7 +593,8 @@ const _: () = {
     assert!(2 * ABSENCES_WAITING_BYTES_MAX <= FANOUT_BYTES_MAX);
     assert!(APPEND_ASIDE_BYTES_MAX * 8 <= APPEND_QUEUE_BYTES_MAX);
     assert!(RELAY_ROWS_MIN <= RELAY_ROWS_MAX && EVENT_BYTES_MAX <= LOG_READ_BYTES_MAX);
-    assert!(PUSH_LEASE_SECONDS as u64 > 2 * PUSH_TIMEOUT.as_secs());
+    // What is begun at half of the lease is sent and noted before its end.
+    assert!(PUSH_LEASE_SECONDS as u64 / 2 > PUSH_TIMEOUT.as_secs() + STATEMENT_PATIENCE.as_secs());
     assert!(STATEMENT_TIME.as_millis() < STATEMENT_PATIENCE.as_millis());
     assert!(STATEMENT_PATIENCE.as_millis() < REQUEST_TIMEOUT.as_millis());
     assert!(FILTER_TIME.as_secs() < CONNECTION_WAIT.as_secs());

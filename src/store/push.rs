@@ -192,44 +192,86 @@ impl Store {
         Ok(participants)
     }
 
-    /// Takes pushes that are due. Until `lease_ends` no other node takes them; after that this node has died.
+    /// Takes pushes that are due, of all users but these. Until `lease_ends` no other node takes them; after that this node has
+    /// died.
     ///
-    /// Rows that another node is taking at this moment are passed over, so that nodes never wait for each other.
+    /// Rows that another node is taking at this moment are passed over, so that nodes never wait for each other. What has been
+    /// tried most often comes first: if it fails again, everything else for its browser waits for as long as it does.
     ///
     /// # Errors
     /// Postgres.
-    pub async fn claim_deliveries(&self, now: Timestamp, lease_ends: Timestamp, most: i64) -> Result<Vec<Delivery>> {
+    pub async fn claim_deliveries(
+        &self,
+        now: Timestamp,
+        lease_ends: Timestamp,
+        most: i64,
+        but_of: &[&str],
+    ) -> Result<Vec<Delivery>> {
         let deliveries = sqlx::query_as(
             "WITH due AS (
-                 SELECT subscription_id, message_id FROM push_deliveries WHERE due_at <= $1
-                 ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED
+                 SELECT subscription_id, message_id FROM push_deliveries
+                 WHERE due_at <= $1 AND subscription_id NOT IN (SELECT id FROM push_subscriptions WHERE user_id = ANY($4))
+                 ORDER BY due_at, attempts DESC LIMIT $3 FOR UPDATE SKIP LOCKED
              ), claimed AS (
                  UPDATE push_deliveries d SET due_at = $2, attempts = d.attempts + 1 FROM due
                  WHERE d.subscription_id = due.subscription_id AND d.message_id = due.message_id
                  RETURNING d.subscription_id, d.message_id, d.attempts, d.created_at
              )
              SELECT c.*, s.user_id, s.endpoint, s.p256dh, s.auth
-             FROM claimed c JOIN push_subscriptions s ON s.id = c.subscription_id ORDER BY c.created_at",
+             FROM claimed c JOIN push_subscriptions s ON s.id = c.subscription_id ORDER BY c.attempts DESC, c.created_at",
         )
         .bind(now)
         .bind(lease_ends)
         .bind(most)
+        .bind(but_of)
         .fetch_all(self.pool())
         .await?;
         Ok(deliveries)
     }
 
-    /// Tries a push again at a later time.
+    /// Lets a browser rest, whose push service did not take a push: this one and all others for it wait until then. The attempts
+    /// of those that were taken with it and have not been begun do not count.
     ///
     /// # Errors
     /// Postgres.
-    pub async fn postpone_delivery(&self, delivery: &Delivery, due_at: Timestamp) -> Result<()> {
-        sqlx::query("UPDATE push_deliveries SET due_at = $3 WHERE subscription_id = $1 AND message_id = $2")
-            .bind(delivery.subscription_id)
-            .bind(&delivery.message_id)
-            .bind(due_at)
-            .execute(self.pool())
-            .await?;
+    pub async fn hold_subscription(&self, tried: &Delivery, not_begun: &[Delivery], until: Timestamp) -> Result<()> {
+        // The subscription is locked first: two nodes that hold it never wait for each other's deliveries. What another node is
+        // sending stays its own until the end of its lease.
+        sqlx::query(
+            "WITH held AS (
+                 UPDATE push_subscriptions SET held_until = greatest(held_until, $2) WHERE id = $1 RETURNING id
+             )
+             UPDATE push_deliveries d SET
+                 due_at = CASE WHEN d.message_id = $3 OR d.message_id = ANY($4) THEN $2 ELSE greatest(d.due_at, $2) END,
+                 attempts = d.attempts - (d.message_id = ANY($4))::int
+             FROM held WHERE d.subscription_id = held.id",
+        )
+        .bind(tried.subscription_id)
+        .bind(until)
+        .bind(&tried.message_id)
+        .bind(message_ids(not_begun))
+        .execute(self.pool())
+        .await?;
+        Ok(())
+    }
+
+    /// Gives back deliveries of one subscription that were taken and have not been begun: they are due, for whoever has time.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn give_back_deliveries(&self, deliveries: &[Delivery], now: Timestamp) -> Result<()> {
+        let Some(first) = deliveries.first() else {
+            return Ok(());
+        };
+        sqlx::query(
+            "UPDATE push_deliveries SET due_at = $2, attempts = attempts - 1
+             WHERE subscription_id = $1 AND message_id = ANY($3)",
+        )
+        .bind(first.subscription_id)
+        .bind(now)
+        .bind(message_ids(deliveries))
+        .execute(self.pool())
+        .await?;
         Ok(())
     }
 
@@ -357,24 +399,44 @@ impl Write {
         Ok(())
     }
 
-    /// Makes the pushes of messages to users: one for each of a user's browsers.
+    /// Makes the pushes of messages to users: one for each of a user's browsers. Beyond `most` for one browser, those that have
+    /// waited longest are dropped; says how many.
     ///
     /// # Errors
     /// Postgres.
-    pub async fn insert_deliveries(&mut self, wanted: &[(String, String)], now: Timestamp) -> Result<()> {
+    pub async fn insert_deliveries(&mut self, wanted: &[(String, String)], now: Timestamp, most: i64) -> Result<u64> {
         let (messages, users): (Vec<&str>, Vec<&str>) =
             wanted.iter().map(|(message, user)| (message.as_str(), user.as_str())).unzip();
         sqlx::query(
             "INSERT INTO push_deliveries (subscription_id, message_id, due_at, created_at)
-             SELECT s.id, w.message_id, $3, $3 FROM unnest($1::text[], $2::text[]) AS w (message_id, user_id)
+             SELECT s.id, w.message_id, greatest($3, s.held_until), $3
+             FROM unnest($1::text[], $2::text[]) AS w (message_id, user_id)
              JOIN push_subscriptions s ON s.user_id = w.user_id AND coalesce(s.expires > $3, true)
              ON CONFLICT DO NOTHING",
         )
         .bind(messages)
-        .bind(users)
+        .bind(&users)
         .bind(now)
         .execute(self.connection())
         .await?;
-        Ok(())
+        // Rows that somebody is changing at this moment may stay: nobody waits for another here.
+        let dropped = sqlx::query(
+            "DELETE FROM push_deliveries WHERE (subscription_id, message_id) IN (
+                 SELECT d.subscription_id, d.message_id FROM push_deliveries d JOIN (
+                     SELECT subscription_id, message_id,
+                         row_number() OVER (PARTITION BY subscription_id ORDER BY created_at DESC) AS place
+                     FROM push_deliveries
+                     WHERE subscription_id IN (SELECT id FROM push_subscriptions WHERE user_id = ANY($1))
+                 ) p USING (subscription_id, message_id) WHERE p.place > $2 FOR UPDATE OF d SKIP LOCKED)",
+        )
+        .bind(users)
+        .bind(most)
+        .execute(self.connection())
+        .await?;
+        Ok(dropped.rows_affected())
     }
+}
+
+fn message_ids(deliveries: &[Delivery]) -> Vec<&str> {
+    deliveries.iter().map(|delivery| delivery.message_id.as_str()).collect()
 }

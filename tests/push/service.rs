@@ -82,12 +82,15 @@ impl Service {
 
     /// The next push for a browser; pushes for others that come before it are passed over.
     pub async fn next_for(&mut self, browser: &str) -> Pushed {
-        loop {
-            let pushed = self.next().await;
-            if pushed.browser == browser {
-                return pushed;
+        let look = async {
+            loop {
+                let pushed = self.next().await;
+                if pushed.browser == browser {
+                    return pushed;
+                }
             }
-        }
+        };
+        tokio::time::timeout(PATIENCE, look).await.expect("a push for this browser")
     }
 
     /// What has come and was not asked for.
