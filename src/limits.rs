@@ -20,6 +20,8 @@ pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(75);
 /// TCP connections of one address to one node, unless `connections_per_address` says otherwise: an office, a campus or a carrier
 /// behind one address, and a quarter of what a node with 20,000 file descriptors has.
 pub const CONNECTIONS_PER_ADDRESS: usize = 5_000;
+/// So many addresses it takes at least to fill a node, whatever is said, and however few descriptors there are.
+pub const ADDRESSES_TO_FILL_A_NODE: usize = 3;
 /// How often the log says that connections find no place.
 pub const REFUSALS_TOLD_EVERY: Duration = Duration::from_mins(1);
 /// How long a client may take nothing of what is written to it; then the connection ends. A slow line takes something all the time, and
