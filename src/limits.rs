@@ -491,6 +491,8 @@ pub const ROOMS_PER_SOCKET_MAX: usize = 100;
 /// Largest upload unless the app's settings say less.
 pub const UPLOAD_BYTES_MAX: i64 = 100 * 1024 * 1024;
 pub const UPLOAD_NAME_BYTES_MAX: usize = 255;
+/// What of it is in the upload's key. File systems take 255, and there is a number behind it while it is being written.
+pub const UPLOAD_KEY_NAME_BYTES_MAX: usize = 250;
 /// Fields of a form that are looked at, and the largest of those that are text.
 pub const FORM_FIELDS_MAX: usize = 16;
 pub const FORM_FIELD_BYTES_MAX: usize = 16 * 1024;
