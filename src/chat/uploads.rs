@@ -5,13 +5,14 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
+use std::slice;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, pin_mut};
+use futures_util::{Stream, StreamExt, pin_mut, stream};
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
+use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::io::AsyncWriteExt;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -23,7 +24,7 @@ use crate::asker::{self, Asker};
 use crate::chat::messages::policy;
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
-use crate::lanes::{Crowded, Lane, Turn};
+use crate::lanes::{Crowded, Lane, Place, Turn};
 use crate::store::uploads::Upload;
 use crate::{ids, limits, outside};
 
@@ -287,21 +288,50 @@ pub async fn find(ctx: &Ctx, key: String) -> Result<Served> {
 }
 
 impl Served {
-    /// The content, or a part of it that lies within.
+    /// The content, or a part of it that lies within, in pieces. The first one is read now, and each of the others when the one
+    /// before it has been taken.
     ///
     /// # Errors
-    /// It is gone, or the object store does not answer.
-    pub async fn open(
-        &self,
-        ctx: &Ctx,
-        part: Option<Range<u64>>,
-    ) -> Result<impl Stream<Item = object_store::Result<Bytes>> + use<>> {
-        let options = GetOptions { range: part.map(GetRange::Bounded), ..GetOptions::default() };
-        let content = ctx.objects.get_opts(&path_of(&self.key), options).await.map_err(|error| match error {
+    /// It is gone, or the object store does not answer. Later this ends the stream.
+    pub async fn open(&self, ctx: &Ctx, part: Option<Range<u64>>) -> Result<impl Stream<Item = Result<Bytes>> + use<>> {
+        let place = ctx.lanes.join(Lane::Downloads).map_err(Error::unavailable)?;
+        let left = part.unwrap_or(0..self.size);
+        let mut content = Content { objects: ctx.objects.clone(), path: path_of(&self.key), left, place };
+        let first = content.piece().await?;
+        let others = stream::try_unfold(content, |mut content| async move {
+            let piece = content.piece().await?;
+            Ok(piece.map(|piece| (piece, content)))
+        });
+        Ok(stream::iter(first.map(Ok)).chain(others))
+    }
+}
+
+/// Content on its way to a reader, who may be slow. Nothing is open between two pieces: the door has counted one descriptor
+/// for the connection, and not one for a file or a connection to the object store as well.
+struct Content {
+    objects: Arc<dyn ObjectStore>,
+    path: Path,
+    /// What has not been read yet.
+    left: Range<u64>,
+    place: Place,
+}
+
+impl Content {
+    /// Reads the next piece, unless this was all.
+    async fn piece(&mut self) -> Result<Option<Bytes>> {
+        if self.left.is_empty() {
+            return Ok(None);
+        }
+        let end = self.left.end.min(self.left.start + limits::DOWNLOAD_PIECE_BYTES);
+        let _turn = self.place.turn().await.map_err(Error::unavailable)?;
+        // Not `get_range`, which opens a file and then waits for its turn to read it.
+        let read = self.objects.get_ranges(&self.path, slice::from_ref(&(self.left.start..end))).await;
+        let pieces = read.map_err(|error| match error {
             object_store::Error::NotFound { .. } => missing(),
             error => Error::unavailable(error),
         })?;
-        Ok(content.into_stream())
+        self.left.start = end;
+        Ok(pieces.into_iter().next())
     }
 }
 
