@@ -41,6 +41,8 @@ pub enum Lane {
     /// Somebody's uploads, by user, and those of all guests of an address.
     Uploads(String),
     GuestUploads(IpAddr),
+    /// What everybody downloads, piece by piece.
+    Downloads,
     /// Somebody's sockets, all of which are open at the same time.
     Sockets(Asker),
     /// Telling whether a user is on this node.
@@ -64,6 +66,7 @@ impl Lane {
             Self::AllBodies => limits::LARGE_BODIES_MAX,
             Self::Uploads(_) => limits::UPLOADS_AT_ONCE_MAX,
             Self::GuestUploads(_) => limits::GUEST_UPLOADS_PER_ADDRESS,
+            Self::Downloads => limits::DOWNLOAD_READS_AT_ONCE_MAX,
             Self::Sockets(_) => self.places(),
             // What is told last is what counts.
             Self::Presence(_) | Self::Watcher(..) => 1,
@@ -76,6 +79,8 @@ impl Lane {
             Self::Filters(_) => limits::FILTER_PLACES_MAX,
             Self::Sockets(Asker::User(_)) => limits::SOCKETS_PER_USER,
             Self::Sockets(Asker::Strangers(_)) => limits::STRANGERS_SOCKETS_PER_ADDRESS,
+            // The door has counted them (http/door.rs).
+            Self::Downloads => usize::MAX,
             _ => limits::LANE_PLACES_MAX,
         }
     }
@@ -84,7 +89,7 @@ impl Lane {
     fn patience(&self) -> Duration {
         match self {
             Self::Uploads(_) | Self::GuestUploads(_) => limits::UPLOAD_TIMEOUT,
-            Self::Answers(_) | Self::AllAnswers | Self::Unsent(_) => limits::LARGE_ANSWER_WAIT,
+            Self::Answers(_) | Self::AllAnswers | Self::Unsent(_) | Self::Downloads => limits::LARGE_ANSWER_WAIT,
             _ => limits::LANE_WAIT,
         }
     }

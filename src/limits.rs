@@ -20,6 +20,8 @@ pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(75);
 /// TCP connections of one address to one node, unless `connections_per_address` says otherwise: an office, a campus or a carrier
 /// behind one address, and a quarter of what a node with 20,000 file descriptors has.
 pub const CONNECTIONS_PER_ADDRESS: usize = 5_000;
+/// So many addresses it takes at least to fill a node, whatever is said, and however few descriptors there are.
+pub const ADDRESSES_TO_FILL_A_NODE: usize = 3;
 /// How often the log says that connections find no place.
 pub const REFUSALS_TOLD_EVERY: Duration = Duration::from_mins(1);
 /// How long a client may take nothing of what is written to it; then the connection ends. A slow line takes something all the time, and
@@ -496,6 +498,8 @@ pub const ROOMS_PER_SOCKET_MAX: usize = 100;
 /// Largest upload unless the app's settings say less.
 pub const UPLOAD_BYTES_MAX: i64 = 100 * 1024 * 1024;
 pub const UPLOAD_NAME_BYTES_MAX: usize = 255;
+/// What of it is in the upload's key. File systems take 255, and there is a number behind it while it is being written.
+pub const UPLOAD_KEY_NAME_BYTES_MAX: usize = 250;
 /// Fields of a form that are looked at, and the largest of those that are text.
 pub const FORM_FIELDS_MAX: usize = 16;
 pub const FORM_FIELD_BYTES_MAX: usize = 16 * 1024;
@@ -507,6 +511,12 @@ pub const UPLOAD_FORM_BYTES_MAX: usize = UPLOAD_BYTES_MAX as usize + FORM_FIELDS
 pub const UPLOAD_PART_BYTES: usize = 5 * 1024 * 1024;
 /// Uploads of one user that run at the same time on one node; the others wait. Each holds a part and the one that is being written.
 pub const UPLOADS_AT_ONCE_MAX: usize = 4;
+/// The pieces in which uploads are served. A reader who takes nothing holds two of them, the end of one and the next, and so no more than
+/// the slow reader of a socket; a bucket that answers in 30 ms brings 4 MB a second to each.
+pub const DOWNLOAD_PIECE_BYTES: u64 = 128 * 1024;
+/// Pieces that a node reads at the same time, each with a file or a connection to the bucket open: a quarter of the 256 descriptors that
+/// connections leave to others where a process may have 1,024.
+pub const DOWNLOAD_READS_AT_ONCE_MAX: usize = 64;
 /// Extensions or types in one list of the app's rules for uploads, and the length of each.
 pub const UPLOAD_RULES_MAX: usize = 100;
 pub const UPLOAD_RULE_BYTES_MAX: usize = 100;
@@ -600,6 +610,7 @@ const _: () = {
     assert!(FILTER_TIME.as_secs() < CONNECTION_WAIT.as_secs());
     assert!(FILTER_TRIAL.as_millis() < FILTER_TIME.as_millis());
     assert!(BODY_SILENCE.as_secs() < REQUEST_TIMEOUT.as_secs());
+    assert!(2 * DOWNLOAD_PIECE_BYTES <= SOCKET_QUEUE_BYTES_MAX as u64);
     assert!(UPLOADS_AT_ONCE_MAX < GUEST_UPLOADS_PER_ADDRESS);
     assert!(SMALL_BODY_BYTES_MAX < JSON_BODY_BYTES_MAX && LARGE_BODIES_AT_ONCE_MAX < LARGE_BODIES_MAX);
     assert!(APPEND_STATEMENT_TIME.as_millis() < APPEND_TIME.as_millis());

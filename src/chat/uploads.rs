@@ -4,14 +4,18 @@
 //! type that no browser sniffs and a policy that would not let it run.
 
 use std::ops::Range;
+use std::path::PathBuf;
+use std::slice;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, pin_mut};
+use futures_util::{Stream, StreamExt, pin_mut, stream};
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
-use object_store::{GetOptions, GetRange, ObjectStore, ObjectStoreExt};
+use object_store::{ObjectStore, ObjectStoreExt};
 use tokio::io::AsyncWriteExt;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use wire::Cid;
 use wire::app::UploadConfig;
 
@@ -20,9 +24,9 @@ use crate::asker::{self, Asker};
 use crate::chat::messages::policy;
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
-use crate::lanes::{Crowded, Lane, Turn};
+use crate::lanes::{Crowded, Lane, Place, Turn};
 use crate::store::uploads::Upload;
-use crate::{ids, limits};
+use crate::{ids, limits, outside};
 
 /// What is uploaded decides which of the app's rules apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,24 +73,40 @@ pub struct Received {
 struct Unkept {
     objects: Arc<dyn ObjectStore>,
     key: String,
+    /// The directory that it has of its own, where uploads are in one: what breaks off leaves it.
+    directory: Option<PathBuf>,
     state: Writing,
 }
 
 enum Writing {
     Part(Box<BufWriter>),
-    Whole,
+    /// The end is being written, or has been. A writer that has come so far cannot be told to leave off.
+    End(JoinHandle<()>),
     Kept,
 }
 
 impl Drop for Unkept {
     /// Best effort: a node that dies here leaves it.
     fn drop(&mut self) {
-        let (objects, path) = (self.objects.clone(), path_of(&self.key));
-        match std::mem::replace(&mut self.state, Writing::Kept) {
-            Writing::Part(mut writer) => drop(tokio::spawn(async move { writer.abort().await })),
-            Writing::Whole => drop(tokio::spawn(async move { objects.delete(&path).await })),
-            Writing::Kept => {}
+        let state = std::mem::replace(&mut self.state, Writing::Kept);
+        if matches!(state, Writing::Kept) {
+            return;
         }
+        let (objects, path, directory) = (self.objects.clone(), path_of(&self.key), self.directory.take());
+        tokio::spawn(async move {
+            match state {
+                Writing::Part(mut writer) => drop(writer.abort().await),
+                Writing::End(end) => {
+                    // What is deleted before it is written stays.
+                    let _ = end.await;
+                    let _ = objects.delete(&path).await;
+                }
+                Writing::Kept => {}
+            }
+            if let Some(directory) = directory {
+                let _ = tokio::fs::remove_dir_all(directory).await;
+            }
+        });
     }
 }
 
@@ -144,11 +164,14 @@ pub async fn receive(
     let size_max = if rules.size_limit == 0 { limits::UPLOAD_BYTES_MAX } else { rules.size_limit };
 
     let key = format!("{}/{}", ids::unguessable(), name_in_key(&name));
-    let writer = BufWriter::with_capacity(ctx.objects.clone(), path_of(&key), limits::UPLOAD_PART_BYTES);
+    let path = path_of(&key);
+    let directory = outside::object_store::directory_of(&ctx.config.uploads, &path);
+    let writer = BufWriter::with_capacity(ctx.objects.clone(), path, limits::UPLOAD_PART_BYTES);
     // One part is written while the next one comes.
     let state = Writing::Part(Box::new(writer.with_max_concurrency(1)));
-    let mut file = Unkept { objects: ctx.objects.clone(), key, state };
+    let mut file = Unkept { objects: ctx.objects.clone(), key, directory, state };
     let size_bytes = file.copy(content, size_max).await?;
+    file.end().await?;
     Ok(Received { file, name, mime_type, size_bytes })
 }
 
@@ -188,9 +211,19 @@ impl Unkept {
         if size == 0 {
             return Err(Error::input("the uploaded file is empty"));
         }
-        writer.shutdown().await.map_err(Error::unavailable)?;
-        self.state = Writing::Whole;
         Ok(size)
+    }
+
+    /// Writes the end, in a task: it is finished though the client hangs up, and what is there can then be taken away.
+    async fn end(&mut self) -> Result<()> {
+        let Writing::Part(mut writer) = std::mem::replace(&mut self.state, Writing::Kept) else {
+            return Err(Error::internal("a file ends once"));
+        };
+        let (tell, ended) = oneshot::channel();
+        self.state = Writing::End(tokio::spawn(async move {
+            let _ = tell.send(writer.shutdown().await);
+        }));
+        ended.await.map_err(Error::internal)?.map_err(Error::unavailable)
     }
 }
 
@@ -255,21 +288,50 @@ pub async fn find(ctx: &Ctx, key: String) -> Result<Served> {
 }
 
 impl Served {
-    /// The content, or a part of it that lies within.
+    /// The content, or a part of it that lies within, in pieces. The first one is read now, and each of the others when the one
+    /// before it has been taken.
     ///
     /// # Errors
-    /// It is gone, or the object store does not answer.
-    pub async fn open(
-        &self,
-        ctx: &Ctx,
-        part: Option<Range<u64>>,
-    ) -> Result<impl Stream<Item = object_store::Result<Bytes>> + use<>> {
-        let options = GetOptions { range: part.map(GetRange::Bounded), ..GetOptions::default() };
-        let content = ctx.objects.get_opts(&path_of(&self.key), options).await.map_err(|error| match error {
+    /// It is gone, or the object store does not answer. Later this ends the stream.
+    pub async fn open(&self, ctx: &Ctx, part: Option<Range<u64>>) -> Result<impl Stream<Item = Result<Bytes>> + use<>> {
+        let place = ctx.lanes.join(Lane::Downloads).map_err(Error::unavailable)?;
+        let left = part.unwrap_or(0..self.size);
+        let mut content = Content { objects: ctx.objects.clone(), path: path_of(&self.key), left, place };
+        let first = content.piece().await?;
+        let others = stream::try_unfold(content, |mut content| async move {
+            let piece = content.piece().await?;
+            Ok(piece.map(|piece| (piece, content)))
+        });
+        Ok(stream::iter(first.map(Ok)).chain(others))
+    }
+}
+
+/// Content on its way to a reader, who may be slow. Nothing is open between two pieces: the door has counted one descriptor
+/// for the connection, and not one for a file or a connection to the object store as well.
+struct Content {
+    objects: Arc<dyn ObjectStore>,
+    path: Path,
+    /// What has not been read yet.
+    left: Range<u64>,
+    place: Place,
+}
+
+impl Content {
+    /// Reads the next piece, unless this was all.
+    async fn piece(&mut self) -> Result<Option<Bytes>> {
+        if self.left.is_empty() {
+            return Ok(None);
+        }
+        let end = self.left.end.min(self.left.start + limits::DOWNLOAD_PIECE_BYTES);
+        let _turn = self.place.turn().await.map_err(Error::unavailable)?;
+        // Not `get_range`, which opens a file and then waits for its turn to read it.
+        let read = self.objects.get_ranges(&self.path, slice::from_ref(&(self.left.start..end))).await;
+        let pieces = read.map_err(|error| match error {
             object_store::Error::NotFound { .. } => missing(),
             error => Error::unavailable(error),
         })?;
-        Ok(content.into_stream())
+        self.left.start = end;
+        Ok(pieces.into_iter().next())
     }
 }
 
@@ -298,12 +360,13 @@ fn clean_name(name: &str) -> Result<String> {
     Ok(clean)
 }
 
-/// As much of the end of a file's name as every file system takes: object stores escape what is beyond ASCII, three bytes for one.
+/// As much of the end of a file's name as every file system takes: object stores escape what is beyond ASCII, three bytes for one,
+/// and add to it while it is being written.
 fn name_in_key(name: &str) -> &str {
     let mut bytes = 0;
     let fits = |(_, c): &(usize, char)| {
         bytes += if c.is_ascii() { 1 } else { 3 * c.len_utf8() };
-        bytes <= limits::UPLOAD_NAME_BYTES_MAX
+        bytes <= limits::UPLOAD_KEY_NAME_BYTES_MAX
     };
     let start = name.char_indices().rev().take_while(fits).last().map_or(0, |(start, _)| start);
     &name[start..]
@@ -357,7 +420,7 @@ mod tests {
         let long = format!("{}.png", "写".repeat(80));
         let short = name_in_key(&long);
         assert!(long.ends_with(short) && short.ends_with("写.png"));
-        assert!(Path::from(short).as_ref().len() <= 255 && Path::from(short).as_ref().len() > 240);
+        assert!(Path::from(short).as_ref().len() <= 250 && Path::from(short).as_ref().len() > 240);
     }
 
     #[test]

@@ -30,6 +30,11 @@ struct Inside {
     told: Option<Instant>,
 }
 
+/// How many places one address has, of those that there are: never so many that nobody else finds one.
+fn of_one_address(configured: usize, most: usize) -> usize {
+    configured.min(most / limits::ADDRESSES_TO_FILL_A_NODE).max(1)
+}
+
 /// A connection's place, until it is dropped.
 pub struct Place {
     door: Arc<Door>,
@@ -38,7 +43,9 @@ pub struct Place {
 
 impl Door {
     pub fn new(config: &Config) -> Arc<Self> {
-        Self::with_places(descriptors::for_connections(), config.connections_per_address, &config.trusted_proxies)
+        let most = descriptors::for_connections();
+        let per_address = of_one_address(config.connections_per_address, most);
+        Self::with_places(most, per_address, &config.trusted_proxies)
     }
 
     pub(super) fn with_places(most: usize, per_address: usize, proxies: &[Network]) -> Arc<Self> {
@@ -121,6 +128,12 @@ mod tests {
         assert!(door.enter(address("2001:db8:0:1::1")).is_some());
         let _mapped = door.enter(address("::ffff:192.0.2.1")).unwrap();
         assert!(door.enter(address("192.0.2.1")).is_none());
+    }
+
+    #[test]
+    fn one_address_does_not_fill_a_node() {
+        assert_eq!((of_one_address(5_000, 15_000), of_one_address(5_000, 2_250)), (5_000, 750));
+        assert_eq!((of_one_address(10, usize::MAX), of_one_address(10, 0)), (10, 1));
     }
 
     proptest! {

@@ -2,7 +2,7 @@
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use object_store::ObjectStore;
@@ -22,6 +22,15 @@ pub fn open(uploads: &Uploads) -> Result<Arc<dyn ObjectStore>, String> {
             Ok(Arc::new(store.with_automatic_cleanup(true)))
         }
         Uploads::S3(settings) => s3(settings).map_err(|error| format!("uploads to S3: {error}")),
+    }
+}
+
+/// The directory that an upload has of its own, where uploads are in a directory. Whoever deletes the upload deletes it, too;
+/// what was not written to its end has to be looked after.
+pub fn directory_of(uploads: &Uploads, path: &object_store::path::Path) -> Option<PathBuf> {
+    match uploads {
+        Uploads::Directory(directory) => path.parts().next().map(|own| directory.join(own.as_ref())),
+        Uploads::S3(_) => None,
     }
 }
 
