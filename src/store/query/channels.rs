@@ -207,8 +207,9 @@ impl ChannelQuery<'_> {
         }
         if let Some(readable) = self.readable {
             sql.push("(c.type = ANY(").push_bind(readable.types.clone());
-            sql.push(") OR c.type || ' ' || ").push(MEMBER_ROLE).push(" = ANY(").push_bind(readable.read.any.clone());
-            sql.push(") OR (c.created_by = ").push_bind(self.viewer.map(ToOwned::to_owned));
+            sql.push(") OR (me.user_id IS NOT NULL AND me.invite IS DISTINCT FROM 'rejected'");
+            sql.push(" AND c.type || ' ' || me.channel_role = ANY(").push_bind(readable.read.any.clone());
+            sql.push(")) OR (c.created_by = ").push_bind(self.viewer.map(ToOwned::to_owned));
             sql.push(" AND c.type = ANY(").push_bind(readable.own_types.clone());
             sql.push(")) OR c.config_overrides ? 'grants') AND (c.config_overrides ? 'grants' IS NOT TRUE OR ");
             self.write_granted(&mut sql, &readable.user_role, &readable.read);
