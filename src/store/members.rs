@@ -381,13 +381,27 @@ impl ChannelWrite {
             .bind(user_ids)
             .fetch_all(self.connection())
             .await?;
-        for statement in [
-            "DELETE FROM channel_mutes WHERE channel_id = $1 AND user_id = ANY($2)",
-            "DELETE FROM thread_reads WHERE channel_id = $1 AND user_id = ANY($2)",
-        ] {
-            sqlx::query(statement).bind(id).bind(user_ids).execute(self.connection()).await?;
-        }
+        sqlx::query("DELETE FROM channel_mutes WHERE channel_id = $1 AND user_id = ANY($2)")
+            .bind(id)
+            .bind(user_ids)
+            .execute(self.connection())
+            .await?;
+        self.leave_threads(user_ids).await?;
         Ok(members)
+    }
+
+    /// Users no longer take part in threads of the channel: there is nothing for them to read.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn leave_threads(&mut self, user_ids: &[String]) -> Result<()> {
+        let id = self.head.channel_id;
+        sqlx::query("DELETE FROM thread_reads WHERE channel_id = $1 AND user_id = ANY($2)")
+            .bind(id)
+            .bind(user_ids)
+            .execute(self.connection())
+            .await?;
+        Ok(())
     }
 
     /// What bound those of these users who were members before; it is theirs again, and no longer kept.

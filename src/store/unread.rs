@@ -203,7 +203,7 @@ impl Write {
         let members = sqlx::query_as(
             "WITH unread AS MATERIALIZED (
                  SELECT h.channel_id, h.message_seq, h.counted FROM members o JOIN channel_heads h USING (channel_id)
-                 WHERE o.user_id = $1 AND o.channel_id > $2 AND h.counted > o.last_read_counted
+                 WHERE o.user_id = $1 AND o.channel_id > $2 AND h.counted > o.last_read_counted AND o.invite IS DISTINCT FROM 'rejected'
                  ORDER BY o.channel_id LIMIT $3 FOR UPDATE OF o),
              read AS (UPDATE members m SET last_read_at = clock_timestamp(), last_read_seq = h.message_seq,
                  last_read_counted = h.counted, last_read_message_id = coalesce((

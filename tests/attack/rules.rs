@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 use testkit::{App, Person, on_both_engines};
 
-use crate::{channel, watch};
+use crate::{SEND, channel, path, watch};
+
+const ROOM: &str = "/channels/messaging/room";
 
 /// What clients take for a word of the server's own.
 async fn events_say_nothing_in_our_name(app: &App) {
@@ -233,6 +235,114 @@ async fn names_of_the_removed_are_names(app: &App) {
     assert!(app.ask("SELECT user_id FROM shut_out").await.is_empty());
 }
 
+/// Who has rejected an invite comes in again as everybody else does: added by others, made a moderator, invited anew.
+async fn who_rejects_may_come_in_again(app: &App) {
+    let [ada, grace] = app.people(["ada", "grace"]).await;
+    channel(app, "messaging:room", &["ada"]).await;
+    let mut ear = ada.listen().await;
+    watch(&ada, "messaging:room").await;
+    let count = channel_count(app).await;
+    for again in [
+        json!({"add_members": ["grace"]}),
+        json!({"add_members": [{"user_id": "grace", "channel_role": "channel_moderator"}]}),
+        json!({"add_moderators": ["grace"]}),
+        json!({"invites": ["grace"]}),
+    ] {
+        app.server().post(ROOM, json!({"remove_members": ["grace"]})).await.ok();
+        app.server().post(ROOM, json!({"invites": ["grace"]})).await.ok();
+        ear.hear("member.added").await;
+        grace.post(ROOM, json!({"reject_invite": true})).await.ok();
+        assert_eq!(grace.post(&format!("{ROOM}/query"), json!({})).await.refused(), (403, 17));
+        app.server().post(ROOM, again.clone()).await.ok();
+        let told = ear.hear("member.added").await;
+        assert_eq!(told["member"].get("invite_rejected_at"), None, "{told:#}");
+        grace.say("messaging:room", &again.to_string()).await;
+        assert_eq!(channel_count(app).await, count + 1, "{again}");
+    }
+}
+
+async fn channel_count(app: &App) -> i64 {
+    app.ask("SELECT member_count::text FROM channels WHERE cid = 'messaging:room'").await[0].parse().unwrap()
+}
+
+/// A conversation that is named by its members stays open to them.
+async fn who_rejects_a_conversation_may_come_back(app: &App) {
+    let [ada, grace] = app.people(["ada", "grace"]).await;
+    let both = json!({"data": {"members": ["ada", "grace"], "invites": ["grace"]}});
+    let made = ada.post("/channels/messaging/query", both).await.ok();
+    let cid = made["channel"]["cid"].as_str().unwrap().to_owned();
+    grace.post(&path(&cid), json!({"reject_invite": true})).await.ok();
+    let named = json!({"data": {"members": ["ada", "grace"]}});
+    assert_eq!(grace.post("/channels/messaging/query", named).await.ok()["channel"]["cid"], cid.as_str());
+    grace.say(&cid, "here I am").await;
+}
+
+/// Ways to speak to others without a message, for who owns a channel.
+async fn is_silent(eve: &Person, why: &str) {
+    let ways = [
+        json!({"data": {"name": "look at me"}}),
+        json!({"invites": ["linus"]}),
+        json!({"add_members": ["linus"]}),
+        json!({"remove_members": ["ada"]}),
+    ];
+    for way in ways {
+        assert_eq!(eve.post(ROOM, way.clone()).await.refused(), (403, 17), "{why}: {way}");
+    }
+    assert_eq!(eve.patch(ROOM, json!({"set": {"name": "look at me"}})).await.refused(), (403, 17), "{why}");
+    assert_eq!(eve.post(&format!("{ROOM}/truncate"), json!({})).await.refused(), (403, 17), "{why}");
+    assert_eq!(eve.delete(ROOM).await.refused(), (403, 17), "{why}");
+}
+
+/// Whoever is banned, or shadow-banned, says nothing by what it owns. It may go.
+async fn banned_owners_do_not_speak(app: &App) {
+    let [eve, _ada, _linus] = app.people(["eve", "ada", "linus"]).await;
+    channel(app, "messaging:room", &["eve", "ada"]).await;
+    for (ban, lift, why) in [
+        ("UPDATE members SET banned = true WHERE user_id = 'eve'", "UPDATE members SET banned = false", "banned here"),
+        (
+            "UPDATE members SET shadow_banned = true WHERE user_id = 'eve'",
+            "UPDATE members SET shadow_banned = false",
+            "shadow-banned here",
+        ),
+        ("UPDATE users SET banned = true WHERE id = 'eve'", "UPDATE users SET banned = false", "banned"),
+        (
+            "UPDATE users SET shadow_banned = true WHERE id = 'eve'",
+            "UPDATE users SET shadow_banned = false",
+            "shadow-banned",
+        ),
+    ] {
+        app.sql(ban).await;
+        forget_eve(app).await;
+        is_silent(&eve, why).await;
+        if ban.contains("UPDATE users") {
+            let mine = json!({"data": {"name": "look at me", "members": ["eve", "ada", "linus"]}});
+            let made = eve.post("/channels/messaging/stage/query", mine).await;
+            assert_eq!(made.refused(), (403, 17), "{why}");
+            eve.post(ROOM, json!({"remove_members": ["eve"]})).await.ok();
+            app.server().post(ROOM, json!({"add_members": ["eve"]})).await.ok();
+        }
+        app.sql(lift).await;
+        forget_eve(app).await;
+    }
+    eve.patch(ROOM, json!({"set": {"name": "Room"}})).await.ok();
+}
+
+async fn forget_eve(app: &App) {
+    let key = app.ask("SELECT id::text FROM channels WHERE cid = 'messaging:room'").await[0].parse().unwrap();
+    app.ctx(0).caches.doubt(key, "eve").await;
+}
+
+/// What we say of a message is ours to say.
+async fn a_message_has_no_channel_of_its_own(app: &App) {
+    let [ada] = app.people(["ada"]).await;
+    channel(app, "messaging:room", &["ada"]).await;
+    let message = json!({"id": "mine", "text": "x", "channel": {"cid": "messaging:elsewhere"}});
+    ada.post(SEND, json!({"message": message})).await.ok();
+    let shown = ada.get("/messages/mine").await;
+    assert_eq!(shown.answer.text.matches("\"channel\":").count(), 1, "{}", shown.answer.text);
+    assert_eq!(shown.ok()["message"]["channel"]["cid"], "messaging:room");
+}
+
 on_both_engines!(
     a_restricted_message_along_is_restricted,
     names_of_the_removed_are_names,
@@ -246,4 +356,8 @@ on_both_engines!(
     what_a_message_carries_is_asked_for,
     rules_hold_beside_sending,
     mutes_show_what_may_be_read,
+    who_rejects_may_come_in_again,
+    who_rejects_a_conversation_may_come_back,
+    banned_owners_do_not_speak,
+    a_message_has_no_channel_of_its_own,
 );

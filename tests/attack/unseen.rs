@@ -189,6 +189,100 @@ async fn who_rejects_is_no_member(app: &App) {
     grace.say("messaging:room", "here I am").await;
 }
 
+/// Every list that leads to a channel leaves out those who have rejected an invite to it.
+async fn no_list_leads_who_rejects_back(app: &App) {
+    let [ada, grace] = app.people(["ada", "grace"]).await;
+    channel(app, "messaging:room", &["ada"]).await;
+    app.server().post(ROOM, json!({"invites": ["grace"]})).await.ok();
+    ada.post(SEND, json!({"message": {"id": "parent", "text": "x"}})).await.ok();
+    grace.post(SEND, json!({"message": {"text": "y", "parent_id": "parent"}})).await.ok();
+    grace.post(ROOM, json!({"reject_invite": true})).await.ok();
+    ada.post(SEND, json!({"message": {"text": "among us", "parent_id": "parent"}})).await.ok();
+    let ear = grace.listen().await;
+    for wish in [json!({"state": true}), json!({"watch": true}), json!({"state": false, "offset": 0})] {
+        let mut query = json!({"filter_conditions": {"cid": "messaging:room"}});
+        query.as_object_mut().unwrap().extend(wish.as_object().unwrap().clone());
+        assert_eq!(grace.post("/channels", query).await.ok()["channels"], json!([]), "{wish}");
+    }
+    assert!(app.ctx(0).realtime.watched(ear.connection_id()).await.is_empty());
+    assert_eq!(grace.get("/unread").await.ok()["total_unread_threads_count"], 0);
+    grace.post("/channels/read", json!({})).await.ok();
+    let read = app.ask("SELECT type FROM events WHERE type = 'message.read' AND subject = 'grace'").await;
+    assert!(read.is_empty(), "{read:?}");
+}
+
+/// The channels that a query finds for somebody, by their ids.
+async fn found(person: &Person, filter: &Value, limit: usize, offset: usize) -> Vec<String> {
+    let query = json!({
+        "filter_conditions": filter, "sort": [{"field": "cid", "direction": 1}], "limit": limit, "offset": offset,
+    });
+    let channels = person.post("/channels", query).await.ok()["channels"].clone();
+    channels.as_array().unwrap().iter().map(|state| state["channel"]["id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// A page has the same channels in it whatever is true of those that one may not read.
+async fn no_page_tells_of_what_is_left_out(app: &App) {
+    let [ada, eve] = app.people(["ada", "eve"]).await;
+    let server = app.server();
+    for (cid, overrides) in [
+        ("livestream:a-closed", json!({"grants": {"user": ["!read-channel"]}})),
+        ("livestream:b-again", json!({"grants": {"user": ["!read-channel", "read-channel"]}})),
+        ("messaging:c-opened", json!({"grants": {"user": ["read-channel-any-team"]}})),
+        ("messaging:d-others", json!({"grants": {"guest": ["read-channel"]}})),
+        ("messaging:e-odd", json!({"grants": {"user": "read-channel", "guest": [1, null]}})),
+    ] {
+        let data = json!({"created_by_id": "ada", "config_overrides": overrides, "secret": "mauve"});
+        server.post(&format!("{}/query", path(cid)), json!({"data": data})).await.ok();
+    }
+    for name in ["f-disabled", "g-own"] {
+        let data = json!({"created_by_id": "ada", "members": ["eve"], "secret": "mauve"});
+        server.post(&format!("/channels/messaging/{name}/query"), json!({"data": data})).await.ok();
+    }
+    server.patch("/channels/messaging/f-disabled", json!({"set": {"disabled": true}})).await.ok();
+    let readable = ["b-again", "c-opened", "g-own"];
+    assert_eq!(found(&eve, &json!({"secret": "mauve"}), 30, 0).await, readable);
+    for hidden in ["livestream:a-closed", "messaging:d-others", "messaging:e-odd", "messaging:f-disabled"] {
+        for secret in ["mauve", "green"] {
+            let guess = json!({"$or": [{"$and": [{"cid": hidden}, {"secret": secret}]}, {"cid": "messaging:g-own"}]});
+            assert_eq!(found(&eve, &guess, 1, 0).await, ["g-own"], "{hidden} {secret}");
+            assert!(found(&eve, &guess, 1, 1).await.is_empty(), "{hidden} {secret}");
+        }
+    }
+    let owned = ["b-again", "c-opened", "d-others", "e-odd", "g-own"];
+    assert_eq!(found(&ada, &json!({"secret": "mauve"}), 30, 0).await, owned);
+    let grants = json!({"config_overrides": {"grants": {"channel_member": ["read-disabled-channel"]}}});
+    server.patch("/channels/messaging/f-disabled", json!({"set": grants})).await.ok();
+    assert_eq!(found(&eve, &json!({"secret": "mauve"}), 2, 2).await, ["f-disabled", "g-own"]);
+}
+
+/// Where somebody keeps a channel in its own list, its own sockets hear.
+async fn nobody_hears_where_others_keep_a_channel(app: &App) {
+    let [ada, grace] = app.people(["ada", "grace"]).await;
+    channel(app, "messaging:room", &["ada", "grace"]).await;
+    channel(app, "messaging:lobby", &["ada"]).await;
+    let (mut theirs, mut hers) = (watcher(&ada).await, grace.listen().await);
+    for kept in [json!({"set": {"pinned": true}}), json!({"set": {"archived": true}}), json!({"unset": ["archived"]})] {
+        grace.patch(&format!("{ROOM}/member/grace"), kept).await.ok();
+        assert_eq!(hers.hear("member.updated").await["member"]["user_id"], "grace");
+    }
+    let heard = heard_before(&mut theirs, app, "messaging:lobby").await;
+    assert!(heard.iter().all(|event| event["type"] != "member.updated"), "{heard:#?}");
+}
+
+/// Who is shadow-banned is not to be listed.
+async fn nobody_looks_for_the_shadow_banned(app: &App) {
+    let [ada, _eve] = app.people(["ada", "eve"]).await;
+    let filter = json!({"$or": [{"id": "nobody"}, {"shadow_banned": true}]});
+    let payloads = [
+        json!({"filter_conditions": filter}),
+        json!({"filter_conditions": {}, "sort": [{"field": "shadow_banned", "direction": -1}]}),
+    ];
+    for payload in payloads {
+        assert_eq!(ada.query("/users", payload.clone()).await.refused(), (403, 17), "{payload}");
+        app.server().query("/users", payload).await.ok();
+    }
+}
+
 /// Nobody is told that somebody invisible watches.
 async fn the_invisible_are_not_seen_watching(app: &App) {
     let [ada, eve] = app.people(["ada", "eve"]).await;
@@ -230,6 +324,10 @@ on_both_engines!(
     sync_tells_nothing_of_what_was_hidden,
     a_message_elsewhere_is_not_there,
     who_rejects_is_no_member,
+    no_list_leads_who_rejects_back,
+    no_page_tells_of_what_is_left_out,
+    nobody_hears_where_others_keep_a_channel,
+    nobody_looks_for_the_shadow_banned,
     the_invisible_are_not_seen_watching,
     nothing_is_unread_in_a_disabled_channel,
 );

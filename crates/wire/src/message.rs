@@ -118,6 +118,7 @@ pub const MESSAGE_KEYS: &[&str] = &[
     "html",
     "type",
     "cid",
+    "channel",
     "user",
     "user_id",
     "member",

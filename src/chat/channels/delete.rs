@@ -11,6 +11,7 @@ use wire::channel::Channel as Shown;
 use super::{event_with_channel, lock, people_at_hand};
 use crate::access::caches::LoadedChannel;
 use crate::access::{self, Action, Caller};
+use crate::chat::messages::policy;
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::events::{Audience, Event};
@@ -21,6 +22,7 @@ use crate::events::{Audience, Event};
 /// There is none, or the caller may not; for good only servers may.
 pub async fn delete_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, hard: bool) -> Result<Shown> {
     let access = access::channel(ctx, caller, cid, Action::DeleteChannel).await?;
+    policy::check_changes(&access, caller, ctx.clock.now())?;
     if hard {
         caller.require_server()?;
     }

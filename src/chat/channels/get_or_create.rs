@@ -16,6 +16,7 @@ use crate::access::{self, Action, Caller, ChannelAccess};
 use crate::chat::custom;
 use crate::chat::members::change::{self, NewMember};
 use crate::chat::messages::history::{self, page_size};
+use crate::chat::messages::policy;
 use crate::chat::users::query::{checked_offset, follow};
 use crate::ctx::Ctx;
 use crate::error::{Error, Kind, Result};
@@ -169,6 +170,7 @@ async fn create(
     let created_by = creator.acting()?.id.clone();
     let takes_part = data.members.iter().any(|member| member.user_id() == created_by);
     check_creation(ctx, caller, cid, takes_part)?;
+    policy::check_makes(caller, ctx.clock.now())?;
     if !caller.is_server() {
         // Settings that a client may not change later it may not choose at birth either.
         (data.config_overrides, data.disabled) = (None, None);

@@ -11,14 +11,14 @@ use super::state::{self, Wanted};
 use super::watch;
 use crate::access::app::App;
 use crate::access::caches::LoadedChannel;
-use crate::access::{Action, Caller, ChannelAccess};
+use crate::access::{Action, Caller};
 use crate::chat::messages::history::{checked_limit, page_size};
 use crate::chat::users::query::{checked_offset, follow};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::store::members::MemberPage;
-use crate::store::query::channels::{CHANNEL_SCHEMA, ChannelQuery, Readable};
+use crate::store::query::channels::{CHANNEL_SCHEMA, ChannelQuery, Granted, Readable};
 
 /// Finds channels that the caller may read.
 ///
@@ -36,14 +36,16 @@ pub async fn query_channels(ctx: &Ctx, caller: &Caller, request: QueryChannelsRe
             return Err(Error::input(format!("a filter on {field} needs a user: provide user_id")));
         }
     }
-    let readable = caller.user().filter(|_| !caller.is_server()).map(|user| readable(&ctx.caches.app(), &user.role));
+    let app = ctx.caches.app();
+    let client = caller.user().filter(|_| !caller.is_server() && !app.disable_permissions_checks);
+    let readable = client.map(|user| readable(&app, &user.role));
     let query = ChannelQuery {
         filter: &filter,
         sort: &sort,
         limit: checked_limit(request.limit, limits::QUERY_CHANNELS_LIMIT_DEFAULT, limits::QUERY_CHANNELS_LIMIT_MAX)?,
         offset: checked_offset(request.offset, limits::QUERY_OFFSET_MAX)?,
         viewer: caller.user_id(),
-        readable: readable.as_ref().filter(|_| !ctx.caches.app().disable_permissions_checks),
+        readable: readable.as_ref(),
     };
     let wanted = Wanted {
         messages: page_size(request.message_limit, limits::MESSAGE_LIMIT_DEFAULT, limits::MESSAGE_LIMIT_MAX)?,
@@ -56,10 +58,7 @@ pub async fn query_channels(ctx: &Ctx, caller: &Caller, request: QueryChannelsRe
     };
     let keys = ctx.store.query_channels(&query).await?;
     let mut found = ctx.caches.channels_by_keys(&keys).await?;
-    let mut channels: Vec<Arc<LoadedChannel>> = keys.iter().filter_map(|key| found.remove(key)).collect();
-    if readable.is_some() {
-        channels = only_readable(ctx, caller, channels).await?;
-    }
+    let channels: Vec<Arc<LoadedChannel>> = keys.iter().filter_map(|key| found.remove(key)).collect();
     let connection = request.connection_id.as_deref();
     if request.watch == Some(true) && !channels.is_empty() {
         watch::watch(ctx, caller, connection, &channels).await?;
@@ -73,25 +72,14 @@ pub async fn query_channels(ctx: &Ctx, caller: &Caller, request: QueryChannelsRe
     Ok(states)
 }
 
-/// Channels whose own settings change grants are matched generously by the query.
-async fn only_readable(
-    ctx: &Ctx,
-    caller: &Caller,
-    channels: Vec<Arc<LoadedChannel>>,
-) -> Result<Vec<Arc<LoadedChannel>>> {
-    let mut readable = Vec::with_capacity(channels.len());
-    for channel in channels {
-        let own_grants = channel.config.grants.is_some() || channel.row.disabled;
-        if !own_grants || ChannelAccess::load(ctx, caller, channel.clone()).await?.check(Action::ReadChannel).is_ok() {
-            readable.push(channel);
-        }
-    }
-    Ok(readable)
-}
-
 /// What a user role may read, type by type.
 fn readable(app: &App, role: &str) -> Readable {
-    let mut readable = Readable::default();
+    let mut readable = Readable {
+        user_role: role.to_owned(),
+        read: granted(app, Action::ReadChannel),
+        read_disabled: granted(app, Action::ReadDisabledChannel),
+        ..Readable::default()
+    };
     for (name, kind) in &app.types {
         if kind.grants.allow([role], Action::ReadChannel, false) {
             readable.types.push(name.clone());
@@ -100,8 +88,18 @@ fn readable(app: &App, role: &str) -> Readable {
         if kind.grants.allow([role], Action::ReadChannel, true) {
             readable.own_types.push(name.clone());
         }
-        let roles = kind.grants.roles_allowed(Action::ReadChannel).filter(|(_, any, _)| *any);
-        readable.member_roles.extend(roles.map(|(channel_role, ..)| format!("{name} {channel_role}")));
     }
     readable
+}
+
+/// Whom the types grant an action.
+fn granted(app: &App, action: Action) -> Granted {
+    let mut granted = Granted { id: action.id(), ..Granted::default() };
+    for (name, kind) in &app.types {
+        for (role, any, own) in kind.grants.roles_allowed(action) {
+            let lists = [(any, &mut granted.any), (own, &mut granted.own)];
+            lists.into_iter().filter(|(has, _)| *has).for_each(|(_, list)| list.push(format!("{name} {role}")));
+        }
+    }
+    granted
 }

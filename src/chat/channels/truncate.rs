@@ -11,6 +11,7 @@ use super::update::{add_message, parse_message};
 use super::{event_with_channel, lock, people_at_hand};
 use crate::access::caches::LoadedChannel;
 use crate::access::{self, Action, Caller, ChannelAccess};
+use crate::chat::messages::policy;
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::events::{Audience, Event};
@@ -27,6 +28,7 @@ pub async fn truncate_channel(
     request: TruncateChannelRequest,
 ) -> Result<(Shown, Option<ShownMessage>)> {
     let access = access::channel(ctx, caller, cid, Action::TruncateChannel).await?;
+    policy::check_changes(&access, caller, ctx.clock.now())?;
     let draft = parse_message(ctx, caller, &access, request.message).await?;
     let missing = || Error::not_found(format!("Can't find channel with id {cid}"));
     let at = request.truncated_at.filter(|at| *at < ctx.clock.now());

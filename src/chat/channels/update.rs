@@ -43,6 +43,9 @@ pub struct Updated {
 pub async fn update_channel(ctx: &Ctx, caller: &Caller, cid: &Cid, request: UpdateChannelRequest) -> Result<Updated> {
     let access = access::channel(ctx, caller, cid, Action::ReadChannel).await?;
     check_allowed(caller, &access, &request)?;
+    if changes_for_others(caller, &request) {
+        policy::check_changes(&access, caller, ctx.clock.now())?;
+    }
     let hiding = match (request.hide_history_before, request.hide_history) {
         (Some(before), _) => Hiding::Before(before),
         (None, Some(true)) => Hiding::Before(wire::Timestamp::MAX),
@@ -150,6 +153,7 @@ pub async fn update_channel_partial(
     request: UpdateChannelPartialRequest,
 ) -> Result<Updated> {
     let access = access::channel(ctx, caller, cid, Action::UpdateChannel).await?;
+    policy::check_changes(&access, caller, ctx.clock.now())?;
     let set = request.set.0;
     if set.is_empty() && request.unset.is_empty() {
         return Err(Error::input("set or unset must name something to change"));
@@ -194,14 +198,27 @@ fn check_named(cid: &Cid, members: &[String], joining: &[String]) -> Result<()> 
     Ok(())
 }
 
+/// Is this the caller, and nobody else?
+fn is_only_oneself(caller: &Caller, members: &[MemberRequest]) -> bool {
+    members.len() == 1 && caller.user_id() == Some(members[0].user_id())
+}
+
+/// Does it change more than whether the caller itself is a member? Coming, going and answering an invite are its own business.
+fn changes_for_others(caller: &Caller, request: &UpdateChannelRequest) -> bool {
+    let names_others = |members: &[MemberRequest]| !members.is_empty() && !is_only_oneself(caller, members);
+    let roles = [&request.add_moderators, &request.demote_moderators, &request.assign_roles];
+    request.data.is_some()
+        || request.cooldown.is_some()
+        || !request.add_filter_tags.is_empty()
+        || !request.remove_filter_tags.is_empty()
+        || !request.invites.is_empty()
+        || names_others(&request.add_members)
+        || names_others(&request.remove_members)
+        || roles.iter().any(|members| !members.is_empty())
+}
+
 fn check_allowed(caller: &Caller, access: &ChannelAccess, request: &UpdateChannelRequest) -> Result<()> {
-    let ids = |members: &[MemberRequest]| -> Vec<String> {
-        members.iter().map(|member| member.clone().into_parts().0).collect()
-    };
-    let only_oneself = |members: &[MemberRequest]| {
-        let ids = ids(members);
-        ids.len() == 1 && caller.user_id() == Some(ids[0].as_str())
-    };
+    let only_oneself = |members: &[MemberRequest]| is_only_oneself(caller, members);
     if let Some(data) = &request.data {
         access.require(Action::UpdateChannel)?;
         if data.frozen.is_some_and(|frozen| frozen != access.channel.row.frozen) {

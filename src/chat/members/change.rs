@@ -149,7 +149,7 @@ impl Hiding {
 }
 
 /// Adds members. What bound somebody who was one before binds it again, until it is lifted: a ban, a role that may less than others, a
-/// history that is hidden. Who is a member already stays as it is, but for who rejected an invite and is invited again.
+/// history that is hidden. Who is a member already stays as it is; who rejected an invite comes in like everybody else.
 ///
 /// # Errors
 /// Postgres.
@@ -167,14 +167,14 @@ pub async fn add(
     let mut added = 0;
     for member in new {
         if let Some(mut row) = existing.remove(&member.user_id) {
-            if member.invite.is_some() && row.has_rejected() {
-                (row.invite, row.invite_rejected_at) = (member.invite.map(Into::into), None);
+            if row.has_rejected() {
+                if let Some(role) = &member.channel_role {
+                    row.channel_role.clone_from(role);
+                }
                 if let Joining::Added { hiding } = joining {
                     hide_history(write, &mut row, None, hiding).await?;
                 }
-                let row = write.put_member(&row).await?;
-                tell(ctx, write, channel, "member.updated", &row).await?;
-                tell_member(ctx, write, channel, &row).await?;
+                take_back(ctx, write, channel, row, member.invite).await?;
             }
             continue;
         }
@@ -196,6 +196,20 @@ pub async fn add(
         tell_member(ctx, write, channel, &row).await?;
     }
     Ok(added)
+}
+
+/// Makes somebody a member again who has rejected an invite, or invites it again. It has been counted among the members all along.
+async fn take_back(
+    ctx: &Ctx,
+    write: &mut ChannelWrite,
+    channel: &LoadedChannel,
+    mut row: Member,
+    invite: Option<&str>,
+) -> Result<()> {
+    (row.invite, row.invite_rejected_at) = (invite.map(Into::into), None);
+    let row = write.put_member(&row).await?;
+    tell(ctx, write, channel, "member.added", &row).await?;
+    tell_member(ctx, write, channel, &row).await
 }
 
 /// Makes the caller a member of a channel that lets it in, unless others have removed it from there.
@@ -278,6 +292,12 @@ pub async fn assign(
     for (id, role) in roles {
         check_role(role)?;
         match members.iter_mut().find(|member| member.user_id == *id) {
+            Some(member) if add_missing && member.has_rejected() => {
+                let mut row = member.clone();
+                row.channel_role.clone_from(role);
+                hide_history(write, &mut row, None, hiding).await?;
+                take_back(ctx, write, channel, row, None).await?;
+            }
             Some(member) => {
                 if member.channel_role != *role {
                     write.take_rights().await?;
@@ -333,6 +353,9 @@ pub async fn answer_invite(
         member.invite_rejected_at = Some(now);
     }
     let row = write.put_member(&member).await?;
+    if !accept {
+        write.leave_threads(&[user_id.to_owned()]).await?;
+    }
     tell(ctx, write, channel, "member.updated", &row).await?;
     let kind = if accept { "notification.invite_accepted" } else { "notification.invite_rejected" };
     tell_one(ctx, write, channel, kind, &row).await?;
@@ -380,6 +403,22 @@ pub async fn tell(
 pub async fn tell_member(ctx: &Ctx, write: &mut ChannelWrite, channel: &LoadedChannel, row: &Member) -> Result<()> {
     let kind = if row.is_pending() { "notification.invited" } else { "notification.added_to_channel" };
     tell_one(ctx, write, channel, kind, row).await
+}
+
+/// Tells somebody about its own membership what is nobody else's business.
+///
+/// # Errors
+/// Postgres.
+pub async fn tell_itself(
+    ctx: &Ctx,
+    write: &mut ChannelWrite,
+    channel: &LoadedChannel,
+    kind: &str,
+    row: &Member,
+) -> Result<()> {
+    let event = member_event(ctx, write, channel, kind, row).await?;
+    write.unnumbered_event(Event::new(&event, Audience::user(&row.user_id))?.about(&row.user_id));
+    Ok(())
 }
 
 async fn tell_one(

@@ -87,7 +87,11 @@ pub async fn update_member_partial(
         ctx.announcer.tell(vec![Event::ephemeral(&event, Some(access.key()), only)?]).await;
     } else {
         member = write.put_member(&member).await?;
-        change::tell(ctx, &mut write, &access.channel, "member.updated", &member).await?;
+        if speaks {
+            change::tell(ctx, &mut write, &access.channel, "member.updated", &member).await?;
+        } else {
+            change::tell_itself(ctx, &mut write, &access.channel, "member.updated", &member).await?;
+        }
         ctx.announcer.tell(write.commit().await?).await;
     }
     let row = member;

@@ -55,14 +55,42 @@ pub fn check_author(access: &ChannelAccess, caller: &Caller, now: Timestamp) -> 
 /// # Errors
 /// Code 17.
 pub fn check_banned(access: &ChannelAccess, caller: &Caller, now: Timestamp) -> Result<()> {
-    if caller.is_server() {
-        return Ok(());
+    check_banned_everywhere(caller, now)?;
+    if access.is_banned(now) && !caller.is_server() {
+        return Err(Error::not_allowed("you are banned from this channel"));
     }
-    if caller.user().is_some_and(|user| user.is_banned(now)) {
+    Ok(())
+}
+
+fn check_banned_everywhere(caller: &Caller, now: Timestamp) -> Result<()> {
+    if caller.user().is_some_and(|user| user.is_banned(now)) && !caller.is_server() {
         return Err(Error::not_allowed("you are banned"));
     }
-    if access.is_banned(now) {
-        return Err(Error::not_allowed("you are banned from this channel"));
+    Ok(())
+}
+
+/// May the caller change what a channel is to others, beside what it says there? Neither the banned may, nor the shadow-banned: there
+/// is one channel for all, so what they make of it could not be shown to them alone.
+///
+/// # Errors
+/// Code 17.
+pub fn check_changes(access: &ChannelAccess, caller: &Caller, now: Timestamp) -> Result<()> {
+    check_banned(access, caller, now)?;
+    check_unshadowed(is_shadowed(access, caller, now), caller)
+}
+
+/// The same for a channel that is yet to be made.
+///
+/// # Errors
+/// Code 17.
+pub fn check_makes(caller: &Caller, now: Timestamp) -> Result<()> {
+    check_banned_everywhere(caller, now)?;
+    check_unshadowed(is_shadowed_everywhere(caller, now), caller)
+}
+
+fn check_unshadowed(is_shadowed: bool, caller: &Caller) -> Result<()> {
+    if is_shadowed && !caller.is_server() {
+        return Err(Error::not_allowed("you are not allowed to change what others share"));
     }
     Ok(())
 }
@@ -140,7 +168,9 @@ pub fn audience(access: &ChannelAccess, caller: &Caller, now: Timestamp) -> Audi
 
 /// Is what the caller writes shown to nobody else?
 pub fn is_shadowed(access: &ChannelAccess, caller: &Caller, now: Timestamp) -> bool {
-    let user = caller.user();
-    let everywhere = user.is_some_and(|user| user.shadow_banned && user.ban_expires.is_none_or(|end| end > now));
-    everywhere || access.is_shadow_banned(now)
+    is_shadowed_everywhere(caller, now) || access.is_shadow_banned(now)
+}
+
+fn is_shadowed_everywhere(caller: &Caller, now: Timestamp) -> bool {
+    caller.user().is_some_and(|user| user.shadow_banned && user.ban_expires.is_none_or(|end| end > now))
 }

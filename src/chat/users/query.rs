@@ -28,6 +28,12 @@ pub async fn query_users(ctx: &Ctx, caller: &Caller, request: QueryUsersRequest)
     let filter =
         parse_filter(request.filter_conditions.as_ref().unwrap_or(&Value::Null), &USER_SCHEMA, limits::FILTER_BOUNDS)?;
     let sort = parse_sort(request.sort.as_ref().unwrap_or(&Value::Null), &USER_SCHEMA)?;
+    // Who is shadow-banned is not to know, and by others neither.
+    let tells_shadows = filter.mentions("shadow_banned")
+        || sort.iter().any(|key| key.field.known().is_some_and(|name| name == "shadow_banned"));
+    if tells_shadows && !caller.is_server() {
+        return Err(Error::not_allowed("only servers ask who is shadow-banned"));
+    }
     let query = UserQuery {
         filter: &filter,
         sort: &sort,

@@ -154,16 +154,33 @@ impl Fields for ChannelFields {
     }
 }
 
-/// Which channels a client may read, as far as roles decide: the grants of its user role and of its channel roles.
+/// Which channels a client may read: the grants of its user role and of its channel roles, by type.
 #[derive(Clone, Debug, Default)]
 pub struct Readable {
+    pub user_role: String,
     /// Types whose every channel the user may read.
     pub types: Vec<String>,
     /// Types whose channels the user may read if it made them.
     pub own_types: Vec<String>,
-    /// `type channel_role` pairs, joined by a space, with which a member may read.
-    pub member_roles: Vec<String>,
+    /// Who may read.
+    pub read: Granted,
+    /// Who may read what is disabled, too.
+    pub read_disabled: Granted,
 }
+
+/// Whom the types of channels grant an action.
+#[derive(Clone, Debug, Default)]
+pub struct Granted {
+    /// The action's permission id, of which a channel's own grants speak.
+    pub id: String,
+    /// `type role` pairs, joined by a space: who may do it with every channel.
+    pub any: Vec<String>,
+    /// The same for who may do it with what is its own.
+    pub own: Vec<String>,
+}
+
+/// The channel role of the viewer. Who has rejected an invite is no member.
+const MEMBER_ROLE: &str = "(CASE WHEN me.invite IS DISTINCT FROM 'rejected' THEN me.channel_role END)";
 
 /// A query of channels.
 pub struct ChannelQuery<'a> {
@@ -190,11 +207,15 @@ impl ChannelQuery<'_> {
         }
         if let Some(readable) = self.readable {
             sql.push("(c.type = ANY(").push_bind(readable.types.clone());
-            sql.push(") OR (me.user_id IS NOT NULL AND c.type || ' ' || me.channel_role = ANY(")
-                .push_bind(readable.member_roles.clone());
+            sql.push(") OR (me.user_id IS NOT NULL AND me.invite IS DISTINCT FROM 'rejected'");
+            sql.push(" AND c.type || ' ' || me.channel_role = ANY(").push_bind(readable.read.any.clone());
             sql.push(")) OR (c.created_by = ").push_bind(self.viewer.map(ToOwned::to_owned));
             sql.push(" AND c.type = ANY(").push_bind(readable.own_types.clone());
-            sql.push(")) OR c.config_overrides ? 'grants') AND ");
+            sql.push(")) OR c.config_overrides ? 'grants') AND (c.config_overrides ? 'grants' IS NOT TRUE OR ");
+            self.write_granted(&mut sql, &readable.user_role, &readable.read);
+            sql.push(") AND (NOT c.disabled OR ");
+            self.write_granted(&mut sql, &readable.user_role, &readable.read_disabled);
+            sql.push(") AND ");
         }
         write_filter(&mut sql, self.filter, &ChannelFields);
         let by_last_updated = [Sort {
@@ -208,11 +229,42 @@ impl ChannelQuery<'_> {
         sql.push(" LIMIT ").push_bind(self.limit).push(" OFFSET ").push_bind(self.offset);
         sql
     }
+
+    /// Writes whether an action is granted to the viewer, as [`crate::access::grants::Grants::allow`] says it of grants with a
+    /// channel's own. It is asked before pages are cut: a page that is short would tell what is true of a channel left out of it.
+    fn write_granted(&self, sql: &mut Sql, user_role: &str, granted: &Granted) {
+        sql.push("(");
+        self.write_granted_to(sql, granted, |sql| {
+            sql.push_bind(user_role.to_owned());
+        });
+        sql.push(" OR ");
+        self.write_granted_to(sql, granted, |sql| {
+            sql.push(MEMBER_ROLE);
+        });
+        sql.push(")");
+    }
+
+    fn write_granted_to(&self, sql: &mut Sql, granted: &Granted, role: impl Fn(&mut Sql)) {
+        write_grant(sql, &granted.id, &granted.any, &role);
+        sql.push(" OR (c.created_by = ").push_bind(self.viewer.map(ToOwned::to_owned)).push(" AND ");
+        write_grant(sql, &format!("{}-owner", granted.id), &granted.own, &role);
+        sql.push(")");
+    }
+}
+
+/// Writes whether a role has a grant: the last word that the channel's own grants say of it, or what its type says.
+fn write_grant(sql: &mut Sql, id: &str, by_type: &[String], role: impl Fn(&mut Sql)) {
+    sql.push("coalesce(left(jsonb_path_query_array(c.config_overrides->'grants'->");
+    role(sql);
+    sql.push(format!(
+        ", 'strict $[*] ? (@ like_regex \"^!?{id}(-any-team)?$\")', '{{}}', true)->>-1, 1) <> '!', c.type || ' ' || "
+    ));
+    role(sql);
+    sql.push(" = ANY(").push_bind(by_type.to_vec()).push("))");
 }
 
 impl Store {
-    /// Keys of the matching channels, in order. Channels whose own settings change grants are matched generously: the
-    /// caller checks each result.
+    /// Keys of the matching channels, in order.
     ///
     /// # Errors
     /// Postgres, a filter that takes too long, or too many of the asker's at once.
