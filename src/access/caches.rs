@@ -420,7 +420,7 @@ impl Caches {
         let key = (channel, user.to_owned());
         loop {
             let load = async {
-                let standing = self.store.standings(&[channel], std::slice::from_ref(&key.1)).await?.pop();
+                let standing = self.store.standing(channel, user).await?;
                 Ok(Known { rights, membership: standing.map(|standing| Arc::new(Membership::from(standing))) })
             };
             let known = self.memberships.get_or_load(&key, load).await?;

@@ -165,6 +165,27 @@ const MEMBERS_WITHIN: &str = "SELECT m.* FROM unnest($1::bigint[]) AS c (id), LA
         CASE WHEN pg_column_size(custom) <= 16 OR octet_length(custom::text) <= $4 THEN custom ELSE '{}' END AS custom
     FROM members WHERE channel_id = c.id ORDER BY created_at DESC, user_id LIMIT $2 OFFSET $3) m";
 
+/// How users stand in channels, for pairs `p`.
+macro_rules! standings {
+    ($pairs:literal) => {
+        concat!(
+            "SELECT p.channel_id, p.user_id, m.user_id IS NULL OR coalesce(m.invite = 'rejected', false) AS has_left,
+                 coalesce(m.channel_role, f.channel_role, '') AS channel_role,
+                 coalesce(m.invite = 'pending', false) AS pending,
+                 coalesce(m.banned, f.banned) AS banned, coalesce(m.shadow_banned, f.shadow_banned) AS shadow_banned,
+                 CASE WHEN m.user_id IS NULL THEN f.ban_expires ELSE m.ban_expires END AS ban_expires,
+                 coalesce(m.notifications_muted, false) AS notifications_muted, m.notifications_muted_until,
+                 coalesce(m.cleared_seq, f.cleared_seq) AS cleared_seq
+             FROM ",
+            $pairs,
+            " LEFT JOIN members m ON m.channel_id = p.channel_id AND m.user_id = p.user_id
+             LEFT JOIN former_members f
+                 ON m.user_id IS NULL AND f.channel_id = p.channel_id AND f.user_id = p.user_id
+             WHERE m.user_id IS NOT NULL OR f.user_id IS NOT NULL"
+        )
+    };
+}
+
 impl Store {
     /// One membership.
     ///
@@ -197,25 +218,25 @@ impl Store {
     /// # Errors
     /// Postgres.
     pub async fn standings(&self, channel_ids: &[i64], user_ids: &[String]) -> Result<Vec<Standing>> {
-        let standings = sqlx::query_as(
-            "SELECT p.channel_id, p.user_id, m.user_id IS NULL OR coalesce(m.invite = 'rejected', false) AS has_left,
-                 coalesce(m.channel_role, f.channel_role, '') AS channel_role,
-                 coalesce(m.invite = 'pending', false) AS pending,
-                 coalesce(m.banned, f.banned) AS banned, coalesce(m.shadow_banned, f.shadow_banned) AS shadow_banned,
-                 CASE WHEN m.user_id IS NULL THEN f.ban_expires ELSE m.ban_expires END AS ban_expires,
-                 coalesce(m.notifications_muted, false) AS notifications_muted, m.notifications_muted_until,
-                 coalesce(m.cleared_seq, f.cleared_seq) AS cleared_seq
-             FROM unnest($1::bigint[], $2::text[]) AS p (channel_id, user_id)
-             LEFT JOIN members m ON m.channel_id = p.channel_id AND m.user_id = p.user_id
-             LEFT JOIN former_members f
-                 ON m.user_id IS NULL AND f.channel_id = p.channel_id AND f.user_id = p.user_id
-             WHERE m.user_id IS NOT NULL OR f.user_id IS NOT NULL",
-        )
-        .bind(channel_ids)
-        .bind(user_ids)
-        .fetch_all(self.pool())
-        .await?;
+        let standings = sqlx::query_as(standings!("unnest($1::bigint[], $2::text[]) AS p (channel_id, user_id)"))
+            .bind(channel_ids)
+            .bind(user_ids)
+            .fetch_all(self.pool())
+            .await?;
         Ok(standings)
+    }
+
+    /// How one user stands in a channel. By itself: Postgres plans this once, and with lists each time, which takes longer than the rest.
+    ///
+    /// # Errors
+    /// Postgres.
+    pub async fn standing(&self, channel_id: i64, user_id: &str) -> Result<Option<Standing>> {
+        let standing = sqlx::query_as(standings!("(SELECT $1::bigint AS channel_id, $2::text AS user_id) p"))
+            .bind(channel_id)
+            .bind(user_id)
+            .fetch_optional(self.pool())
+            .await?;
+        Ok(standing)
     }
 
     /// A page of each channel's members, the newest first. `most` is how many these can be: where an answer has no room for all
