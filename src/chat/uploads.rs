@@ -241,6 +241,9 @@ pub async fn delete(ctx: &Ctx, caller: &Caller, cid: Option<&Cid>, url: &str) ->
                 return Err(missing());
             }
             access.require_with_thing_of(Action::DeleteAttachment, &upload.user_id)?;
+            if caller.user_id() != Some(&upload.user_id) {
+                policy::check_changes(&access, caller, ctx.clock.now())?;
+            }
         }
         None if caller.is_server() || caller.user_id() == Some(&upload.user_id) => {}
         None => return Err(missing()),

@@ -132,11 +132,14 @@ fn read(
     }
 }
 
+/// Of the pings that came together the last one is answered (RFC 6455, section 5.5.3): an answer costs more than a ping.
 async fn listen(queue: &SocketQueue, messages: Vec<Incoming>, listener: &mut impl Listener) -> Option<CloseReason> {
+    if let Some(Incoming::Ping(payload)) = messages.iter().rfind(|message| matches!(message, Incoming::Ping(_))) {
+        queue.send(&[frame::encode(Opcode::Pong, payload)]);
+    }
     for message in messages {
         match message {
-            Incoming::Ping(payload) => queue.send(&[frame::encode(Opcode::Pong, &payload)]),
-            Incoming::Pong => {}
+            Incoming::Ping(_) | Incoming::Pong => {}
             Incoming::Close => return Some(CloseReason::Goodbye),
             message => {
                 if let Some(reason) = listener.hear(message).await {

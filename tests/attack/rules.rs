@@ -295,8 +295,11 @@ async fn is_silent(eve: &Person, why: &str) {
 
 /// Whoever is banned, or shadow-banned, says nothing by what it owns. It may go.
 async fn banned_owners_do_not_speak(app: &App) {
-    let [eve, _ada, _linus] = app.people(["eve", "ada", "linus"]).await;
+    let [eve, ada, _linus] = app.people(["eve", "ada", "linus"]).await;
     channel(app, "messaging:room", &["eve", "ada"]).await;
+    let moderator = json!({"assign_roles": [{"user_id": "eve", "channel_role": "channel_moderator"}]});
+    app.server().post(ROOM, moderator).await.ok();
+    ada.post(SEND, json!({"message": {"id": "hers", "text": "mine"}})).await.ok();
     for (ban, lift, why) in [
         ("UPDATE members SET banned = true WHERE user_id = 'eve'", "UPDATE members SET banned = false", "banned here"),
         (
@@ -314,6 +317,10 @@ async fn banned_owners_do_not_speak(app: &App) {
         app.sql(ban).await;
         forget_eve(app).await;
         is_silent(&eve, why).await;
+        // A moderator as well, and what others wrote is theirs.
+        for path in ["/messages/hers", "/messages/hers?hard=true"] {
+            assert_eq!(eve.delete(path).await.refused(), (403, 17), "{why}: {path}");
+        }
         if ban.contains("UPDATE users") {
             let mine = json!({"data": {"name": "look at me", "members": ["eve", "ada", "linus"]}});
             let made = eve.post("/channels/messaging/stage/query", mine).await;
@@ -325,6 +332,11 @@ async fn banned_owners_do_not_speak(app: &App) {
         forget_eve(app).await;
     }
     eve.patch(ROOM, json!({"set": {"name": "Room"}})).await.ok();
+    app.server()
+        .post(ROOM, json!({"assign_roles": [{"user_id": "eve", "channel_role": "channel_moderator"}]}))
+        .await
+        .ok();
+    eve.delete("/messages/hers").await.ok();
 }
 
 async fn forget_eve(app: &App) {

@@ -2,7 +2,7 @@
 
 use wire::message::{Message as Shown, MessageType};
 
-use super::load;
+use super::{load, policy};
 use crate::access::{Action, Caller};
 use crate::chat::channels::lock;
 use crate::chat::render;
@@ -21,6 +21,9 @@ pub async fn delete_message(ctx: &Ctx, caller: &Caller, id: &str, hard: bool) ->
     if hard {
         // What cannot be undone is for servers and for those who may delete anybody's messages.
         access.require_with_thing_of(Action::DeleteMessage, "")?;
+    }
+    if caller.user_id() != Some(&row.user_id) {
+        policy::check_changes(&access, caller, ctx.clock.now())?;
     }
     let missing = || Error::not_found(format!("message with id {id} doesn't exist"));
     let mut write = lock(ctx, &access, render::messages::people_of(&row)).await?.ok_or_else(missing)?;

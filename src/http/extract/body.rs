@@ -145,8 +145,8 @@ impl Shape {
     }
 }
 
-/// Is this text, with its quotes, a key (or a path of keys) with a reserved name in it, or a value that begins with one, such as a
-/// type of reaction, by which others count?
+/// Is this text, with its quotes, a key (or a path of keys) with a reserved name in it, or a value that is such a name: that may
+/// become a key, as the type of a reaction does?
 fn is_reserved(text: &[u8], rest: &[u8]) -> bool {
     if text.len() < RESERVED.len() {
         return false;
@@ -158,7 +158,8 @@ fn is_reserved(text: &[u8], rest: &[u8]) -> bool {
         // The parser says what is wrong with it.
         _ => serde_json::from_slice::<String>(text).ok().map(Cow::Owned),
     };
-    read.is_some_and(|text| if is_key { text.contains(RESERVED) } else { text.starts_with(RESERVED) })
+    let is_a_name = |text: &str| text.starts_with(RESERVED) && !text.contains(char::is_whitespace);
+    read.is_some_and(|text| if is_key { text.contains(RESERVED) } else { is_a_name(&text) })
 }
 
 #[cfg(test)]
@@ -198,6 +199,7 @@ mod tests {
         ] {
             assert!(parse::<Value>(body.as_bytes()).unwrap_err().message.contains("named"), "{body}");
         }
+        assert!(parse::<Value>(br#"{"text":"$serde_json::private::RawValue is odd"}"#).is_ok());
         let said = r#"{"text":"a key \"$serde_json::private::RawValue\": is reserved"}"#;
         assert!(parse::<Value>(said.as_bytes()).is_ok());
     }
