@@ -85,7 +85,8 @@ async fn who_waits_for_the_lock_is_asked_again(app: &App) {
     removal.commit().await.unwrap();
     while let Some(done) = writers.join_next().await {
         let (who, status) = done.unwrap();
-        assert_eq!(status, if who == "ada" { 201 } else { 403 }, "{who}");
+        // Whoever asks only after the removal does not find the message any more.
+        assert!(if who == "ada" { status == 201 } else { matches!(status, 403 | 404) }, "{who}: {status}");
     }
     assert_eq!(app.ask("SELECT user_id FROM messages").await, ["ada", "ada"]);
 }
